@@ -1,0 +1,67 @@
+"""Errors and warnings by name: each message names the thing, the value and the remedy."""
+
+from __future__ import annotations
+
+
+class MdinsightError(Exception):
+    """Base of every error that mdinsight raises on purpose; the command line prints its message and no traceback."""
+
+
+class ParameterError(MdinsightError, ValueError):
+    """A parameter has a value that it cannot have."""
+
+
+class FormatError(MdinsightError, ValueError):
+    """A file is of no known format, or is not what its name says."""
+
+
+class TrajectoryError(MdinsightError, OSError):
+    """A trajectory is missing, empty, unreadable or has no whole frame."""
+
+
+class TopologyError(MdinsightError, ValueError):
+    """A topology does not fit the trajectory, or two topologies do not fit each other."""
+
+
+class SelectionError(MdinsightError, ValueError):
+    """A selection of atoms, columns or states matches nothing or cannot be parsed."""
+
+
+class NonFiniteError(MdinsightError, ValueError):
+    """Coordinates or features hold NaN or infinity."""
+
+
+class LagError(ParameterError):
+    """A lag time does not fit the data: longer than every trajectory, no multiple of the saving interval."""
+
+
+class DegenerateError(MdinsightError, ValueError):
+    """The data do not determine the answer: a constant feature, a single state."""
+
+
+class ConnectivityError(MdinsightError, ValueError):
+    """The states are not connected by observed transitions."""
+
+
+class NotFittedError(MdinsightError, AttributeError):
+    """An estimator is asked for its model before ``fit``."""
+
+
+class ModelFileError(MdinsightError, ValueError):
+    """A saved model is torn, was changed, or is of another version."""
+
+
+class OutputError(MdinsightError, OSError):
+    """An output file or folder cannot be written."""
+
+
+class MdinsightWarning(UserWarning):
+    """Base of every warning of mdinsight."""
+
+
+class DataWarning(MdinsightWarning):
+    """Something in the data was left out or looks wrong; the message counts what."""
+
+
+class StatisticsWarning(MdinsightWarning):
+    """An estimate was made, but something it rests on does not hold."""
