@@ -1,0 +1,91 @@
+"""Features by name, as they stand in a configuration, and the default choice for a molecule."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import mdtraj
+
+from mdinsight import features
+from mdinsight.errors import ParameterError
+
+KINDS: dict[str, type[features.Feature]] = {
+    "torsions": features.Torsions,
+    "distances": features.Distances,
+    "contacts": features.Contacts,
+    "angles": features.Angles,
+    "rmsd": features.RMSD,
+    "positions": features.Positions,
+    "radius_of_gyration": features.RadiusOfGyration,
+    "sasa": features.SASA,
+    "hydrogen_bonds": features.HydrogenBonds,
+    "secondary_structure": features.SecondaryStructure,
+}
+_MOST_ATOMS = 60
+"""Up to here all pairs of heavy atoms are few enough to be the default of a molecule without a backbone."""
+
+
+def build(specification: Sequence[str | dict[str, Any]]) -> features.Features:
+    """The feature set that a configuration names.
+
+    Parameters
+    ----------
+    specification
+        Entries such as ``"torsions"``, ``{"torsions": "phi psi"}`` or ``{"contacts": {"scheme": "ca"}}``.
+
+    Raises
+    ------
+    ParameterError
+        If the list is empty, or a kind or one of its arguments is not known (with the nearest known one).
+    """
+    entries = [pair for entry in specification for pair in ({entry: None} if isinstance(entry, str) else entry).items()]
+    if not entries:
+        raise ParameterError("features is an empty list; name at least one kind, or write 'auto'")
+    return features.Features(tuple(_feature(name, arguments) for name, arguments in entries))
+
+
+def choose(topology: mdtraj.Topology) -> features.Features:
+    """The default: backbone torsions and chi1 of a peptide or protein, all heavy-atom distances of another small molecule.
+
+    Raises
+    ------
+    ParameterError
+        If neither is at hand; the message says to name the features.
+    """
+    present = [name for name in ("phi", "psi", "chi1") if _has_torsion(topology, name)]
+    if "phi" in present or "psi" in present:
+        return features.Features((features.Torsions(" ".join(present)),))
+    solute = [a.index for a in topology.atoms if not a.residue.is_water and a.element is not None and a.element.number > 1]
+    if 2 <= len(solute) <= _MOST_ATOMS:
+        return features.Features((features.Distances("not water and mass > 2"),))
+    raise ParameterError(
+        f"no default features for {topology}: it has no backbone torsions and {len(solute)} heavy atoms; name some, "
+        f"e.g. features: [{{distances: 'name CA'}}] (kinds: {', '.join(KINDS)})"
+    )
+
+
+def _has_torsion(topology: mdtraj.Topology, name: str) -> bool:
+    try:
+        return bool(features.Torsions(name).columns(topology))
+    except SelectionError:
+        return False
+
+
+def _feature(name: str, arguments: Any) -> features.Feature:
+    kind = KINDS.get(name)
+    if kind is None:
+        near = difflib.get_close_matches(name, KINDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the kinds are {', '.join(KINDS)}"
+        raise ParameterError(f"features: {name!r} is not a kind of feature; {hint}")
+    if not isinstance(arguments, dict):
+        return kind() if arguments is None else kind(arguments)
+    known = list(inspect.signature(kind).parameters)
+    for key in arguments:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known) or 'none'}"
+            raise ParameterError(f"features.{name}: {key!r} is not an argument; {hint}")
+    return kind(**arguments)

@@ -1,0 +1,48 @@
+"""Data that the tests of several rooms share: real molecular dynamics, opened once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import mdinsight as mdi
+
+EXAMPLES = Path(__file__).parent.parent / "example_trajs"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """The tests leave the user's feature cache alone."""
+    before = os.environ.get("MDINSIGHT_CACHE")
+    os.environ["MDINSIGHT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["MDINSIGHT_CACHE"]
+    else:
+        os.environ["MDINSIGHT_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The folder of example trajectories."""
+    return EXAMPLES
+
+
+@pytest.fixture(scope="session")
+def ala2() -> mdi.trajectories.Trajectories:
+    """Alanine dipeptide in vacuum."""
+    return mdi.open(EXAMPLES / "ala2/*.xtc", top=EXAMPLES / "ala2/top.pdb")
+
+
+@pytest.fixture(scope="session")
+def ala3() -> mdi.trajectories.Trajectories:
+    """Ace-Ala3-NMe in implicit solvent."""
+    return mdi.open(EXAMPLES / "ala3/*.xtc", top=EXAMPLES / "ala3/top.pdb")
+
+
+@pytest.fixture(scope="session")
+def ala2_water() -> mdi.trajectories.Trajectories:
+    """Alanine dipeptide in a box of water."""
+    return mdi.open(EXAMPLES / "ala2_water/*.xtc", top=EXAMPLES / "ala2_water/top.pdb")

@@ -1,0 +1,65 @@
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from mdinsight import seeds
+from mdinsight.errors import ParameterError
+from mdinsight.parallel import ordered_map
+
+
+def slow_square(x):
+    time.sleep(0.002 * (x % 3))
+    return x * x
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7, None])
+def test_results_come_in_order_for_any_number_of_workers(workers):
+    assert list(ordered_map(slow_square, range(40), workers)) == [x * x for x in range(40)]
+
+
+@pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_any_executor_will_do(pool):
+    with pool(2) as executor:
+        assert list(ordered_map(slow_square, range(10), executor)) == [x * x for x in range(10)]
+
+
+def test_items_are_taken_as_they_are_needed():
+    taken = []
+    results = ordered_map(slow_square, (taken.append(i) or i for i in range(1000)), 2)
+    next(results)
+    assert len(taken) <= 5
+    results.close()
+    assert len(taken) <= 5
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_is_raised_and_nothing_hangs(workers):
+    def fail_at_five(x):
+        if x == 5:
+            raise RuntimeError("five")
+        return x
+
+    before = threading.active_count()
+    with pytest.raises(RuntimeError, match="five"):
+        list(ordered_map(fail_at_five, range(100), workers))
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("workers", [0, -1, True])
+def test_a_number_of_workers_is_positive(workers):
+    with pytest.raises(ParameterError, match="workers"):
+        list(ordered_map(slow_square, range(3), workers))
+
+
+def test_a_branch_of_a_seed_does_not_depend_on_the_others():
+    first = seeds.generator(7, "kmeans", 1).random(5)
+    seeds.generator(7, "other").random(100)
+    assert np.array_equal(first, seeds.generator(7, "kmeans", 1).random(5))
+    others = [seeds.generator(*key).random() for key in ((8, "kmeans", 1), (7, "kmeans", 2), (7, "kmeans", "1"), (7, 1, "kmeans"))]
+    assert len({first[0], *others}) == 5
+    assert 0 <= seeds.integer(7, "torch") < 2**31
+    with pytest.raises(ParameterError, match="seed"):
+        seeds.generator(-1)
