@@ -1,0 +1,97 @@
+"""The frozen partition of a space of coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numba
+import numpy as np
+
+from mdinsight.errors import ParameterError
+from mdinsight.parallel import Workers, ordered_map
+from mdinsight.records import Model
+from mdinsight.series import Column, TimeSeries, as_series
+
+STATE = Column("state", kind="state")
+
+
+class Clustering(Model):
+    """A partition into the cells nearest to each centre (Euclidean); the number of a state is the row of its centre.
+
+    ``centers`` is (n_states, n_columns) float64 in the units of the coordinates; ``inertia`` the sum over the fitted
+    frames of the squared distance to the centre; ``kind`` and ``settings`` what made it; ``columns`` and
+    ``coordinate`` what the columns are.
+    """
+
+    centers: np.ndarray
+    inertia: float
+    kind: str
+    settings: dict[str, Any]
+    columns: tuple[Column, ...] = ()
+    coordinate: Model | None = None
+
+    @property
+    def n_states(self) -> int:
+        """Number of states."""
+        return len(self.centers)
+
+    def transform(
+        self, X: TimeSeries | np.ndarray | Sequence[np.ndarray], workers: Workers = 1, chunk: int = 50_000
+    ) -> TimeSeries:
+        """The state of each frame: a ``TimeSeries`` of one int32 column named ``"state"``, its ``definition`` this
+        clustering.
+
+        The result does not depend on ``workers`` or ``chunk``.
+
+        Raises
+        ------
+        ParameterError
+            If ``X`` has another number of columns than the data that were clustered, or other columns.
+        """
+        series = as_series(X)
+        self._check(series)
+        pieces = [(i, start) for i, array in enumerate(series.arrays) for start in range(0, len(array), chunk)]
+
+        def work(piece: tuple[int, int]) -> np.ndarray:
+            index, start = piece
+            rows = np.ascontiguousarray(series.arrays[index][start : start + chunk], dtype=np.float64)
+            return nearest(rows, self.centers)[0]
+
+        parts: list[list[np.ndarray]] = [[] for _ in series.arrays]
+        for (index, _), states in zip(pieces, ordered_map(work, pieces, workers), strict=True):
+            parts[index].append(states)
+        return series.with_arrays([np.concatenate(part) for part in parts], (STATE,), self)
+
+    def _check(self, series: TimeSeries) -> None:
+        if series.n_columns != self.centers.shape[1]:
+            raise ParameterError(
+                f"the states were made in {self.centers.shape[1]} columns, these data have {series.n_columns}; "
+                "transform the coordinates that were clustered"
+            )
+        if self.coordinate is not None and series.definition is not None and self.coordinate != series.definition:
+            raise ParameterError(
+                "the states were made on another coordinate than these data: the two models differ; "
+                "transform with the coordinate that was clustered, or cluster again"
+            )
+
+
+@numba.njit(nogil=True, cache=True)
+def nearest(rows: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number of the nearest centre (the lower of equals) and its squared distance, for each row by itself."""
+    n, d = rows.shape
+    states = np.empty(n, dtype=np.int32)
+    squares = np.empty(n, dtype=np.float64)
+    for t in range(n):
+        best, least = 0, np.inf
+        for k in range(centers.shape[0]):
+            total = 0.0
+            for c in range(d):
+                difference = rows[t, c] - centers[k, c]
+                total += difference * difference
+                if total >= least:
+                    break
+            if total < least:
+                best, least = k, total
+        states[t], squares[t] = best, least
+    return states, squares
