@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from mdinsight.errors import NotFittedError
@@ -37,6 +38,8 @@ class Estimator(BaseEstimator, Generic[M]):
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):

@@ -1,0 +1,33 @@
+"""Slow coordinates: fit PCA, TICA, VAMP or a VAMPnet, score them, and say what they mean.
+
+>>> tica = mdi.cvs.TICA(lag="10 ps", dim=2).fit(X)
+>>> print(tica.model.explain(top=5))
+>>> Y = tica.transform(X)
+"""
+
+from mdinsight.cvs._explain import CoordinateMeaning, Explanation, FeatureShare, ResidueShare
+from mdinsight.cvs._linear import PCA, TICA, VAMP
+from mdinsight.cvs._models import CVModel, LinearCV
+from mdinsight.cvs._network import NetworkCV, Training
+from mdinsight.cvs._scan import Scan, scan
+from mdinsight.cvs._scoring import Score, score_cv
+from mdinsight.cvs._vampnet import VAMPNet
+
+__all__ = [
+    "PCA",
+    "TICA",
+    "VAMP",
+    "CVModel",
+    "CoordinateMeaning",
+    "Explanation",
+    "FeatureShare",
+    "LinearCV",
+    "NetworkCV",
+    "ResidueShare",
+    "Scan",
+    "Score",
+    "Training",
+    "VAMPNet",
+    "scan",
+    "score_cv",
+]

@@ -1,0 +1,279 @@
+"""PCA, TICA and VAMP: linear coordinates out of streamed covariances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from mdinsight.cvs._base import (
+    CVEstimator,
+    bootstrap,
+    check_choice,
+    check_count,
+    check_dim,
+    check_positive,
+    meaning,
+    resolve_dim,
+    spread_out,
+    varying_columns,
+)
+from mdinsight.cvs._blocks import Block, bootstrap_groups
+from mdinsight.cvs._decompose import Modes, reversible_modes, singular_modes, variance_modes
+from mdinsight.cvs._models import LinearCV
+from mdinsight.cvs._moments import Moments, block_moments, combine
+from mdinsight.series import TimeSeries, as_series
+
+_BLOCK_BYTES = 1 << 30
+"""What the covariances of the bootstrap's blocks may take together; wide data get fewer blocks."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a linear fit needs of its data once the moments are taken."""
+
+    series: TimeSeries
+    lag: int
+    block_frames: float
+
+
+class LinearEstimator(CVEstimator):
+    """Base of PCA, TICA and VAMP: everything follows from moments, so folds and resamplings cost no second pass."""
+
+    kind: ClassVar[str]
+
+    def check(self) -> None:
+        """Refuse parameters that cannot be; called by ``fit``."""
+        raise NotImplementedError
+
+    def modes(self, moments: Moments) -> Modes:
+        """All modes of the moments of varying columns, each of unit variance (PCA: orthonormal directions)."""
+        raise NotImplementedError
+
+    def fit(
+        self, X: TimeSeries | np.ndarray | Sequence[np.ndarray], y: None = None, *, chunk: int | None = None
+    ) -> Self:
+        """Fit in one pass over the data.
+
+        Parameters
+        ----------
+        X
+            TimeSeries, list of arrays (n_frames, n_features), or one array.
+        y
+            Not used.
+        chunk
+            Rows taken at once; the result depends on it to rounding only.
+
+        Raises
+        ------
+        ParameterError
+            If a parameter has a value that it cannot have.
+        LagError
+            If no trajectory is longer than the lag.
+        DegenerateError
+            If no column varies.
+        """
+        self.check()
+        series = as_series(X)
+        lag = 0 if self.lag is None else series.lag_frames(self.lag)
+        most = max(1, min(32, _BLOCK_BYTES // (24 * series.n_columns**2)))
+        groups = _merge(bootstrap_groups(series, lag), most)
+        parts = block_moments(series, lag, groups, chunk)
+        length = float(np.mean([sum(len(block) for block in group) for group in groups]))
+        self.model_ = self._from_moments(parts, Source(series, lag, length))
+        return self
+
+    def scaled(self, modes: Modes, lag: int) -> np.ndarray:
+        """The factor for each mode's coordinate."""
+        return np.ones_like(modes.values)
+
+    def _from_moments(self, parts: Sequence[Moments], source: Source) -> LinearCV:
+        series = source.series
+        total = combine(parts)
+        keep = varying_columns(total, series.names)
+        total = total.only(keep)
+        modes = self.modes(total)
+        lagged = self.lag is not None
+        dim = resolve_dim(self.dim, modes.values**2 if lagged else modes.values)  # type: ignore[attr-defined]
+        factor = self.scaled(modes, source.lag)[:dim]
+        left, right = modes.left[:, :dim] * factor, modes.right[:, :dim] * factor
+        n = series.n_columns
+        ours = total.symmetrized() if self.kind == "TICA" else total
+        paired = self.kind == "VAMP"
+        samples = np.zeros((0, 0))
+        if lagged:
+            samples = bootstrap([p.only(keep) for p in parts], modes, self.modes, self.n_bootstrap, self.seed)  # type: ignore[attr-defined]
+        return LinearCV(
+            kind=self.kind,
+            columns=series.columns,
+            features=series.definition,
+            lag=source.lag,
+            dt=series.dt,
+            settings=self.settings(),
+            eigenvalues=modes.values,
+            samples=samples,
+            block_frames=source.block_frames,
+            n_frames=series.n_frames,
+            mean=spread_out(ours.mean_0, keep, n),
+            matrix=spread_out(left, keep, n),
+            mean_lagged=spread_out(ours.mean_t, keep, n) if paired else None,
+            matrix_lagged=spread_out(right, keep, n) if paired else None,
+            **meaning(ours.c00, modes.left[:, :dim], keep, n),
+        )
+
+
+def _merge(groups: list[list[Block]], most: int) -> list[list[Block]]:
+    if len(groups) <= most:
+        return groups
+    return [[block for group in groups[i::most] for block in group] for i in range(most)]
+
+
+class PCA(LinearEstimator):
+    """Principal components: the directions of largest variance. Equal to scikit-learn's, in one streamed pass.
+
+    Parameters
+    ----------
+    dim
+        Number of components; a float in (0, 1] is a fraction of the variance; None keeps all.
+
+    Notes
+    -----
+    Large motions need not be slow ones; for those see :class:`TICA`.
+    """
+
+    kind = "PCA"
+    lag = None
+
+    def __init__(self, dim: int | float | None = 2) -> None:
+        self.dim = dim
+
+    def check(self) -> None:
+        """Refuse parameters that cannot be."""
+        check_dim(self.dim)
+
+    def modes(self, moments: Moments) -> Modes:
+        """Variances and orthonormal directions."""
+        return variance_modes(moments)
+
+
+class TICA(LinearEstimator):
+    r"""Time-lagged independent components: the slowest linear combinations of the columns, for reversible dynamics.
+
+    Solves :math:`C_\tau u = \lambda C_0 u` with covariances over the pairs taken forward and backward in time; the
+    timescales are :math:`-\tau/\ln\lambda`. Perez-Hernandez et al., J. Chem. Phys. 139, 015102 (2013),
+    doi 10.1063/1.4811489. Equal to deeptime's to rounding.
+
+    Parameters
+    ----------
+    lag
+        Lag time: an int (frames) or a time such as ``"10 ps"``.
+    dim
+        Number of coordinates; a float in (0, 1] is a fraction of the kinetic variance; None keeps all.
+    scaling
+        ``"kinetic_map"``: times the eigenvalue, so distances are kinetic distances (doi 10.1021/acs.jctc.5b00553).
+        ``"commute_map"``: times the root of half the timescale (doi 10.1021/acs.jctc.6b00762), timescales below the lag damped
+        as in that paper. None: unit variance.
+    epsilon
+        Directions whose eigenvalue of the correlation matrix is not above this are left out as redundant.
+    n_bootstrap
+        Resamplings of trajectories (or blocks) for the intervals; 0 for none.
+    seed
+        Of the resampling.
+    """
+
+    kind = "TICA"
+
+    def __init__(
+        self,
+        lag: Any,
+        dim: int | float | None = 2,
+        scaling: str | None = "kinetic_map",
+        epsilon: float = 1e-6,
+        n_bootstrap: int = 100,
+        seed: int = 0,
+    ) -> None:
+        self.lag = lag
+        self.dim = dim
+        self.scaling = scaling
+        self.epsilon = epsilon
+        self.n_bootstrap = n_bootstrap
+        self.seed = seed
+
+    def check(self) -> None:
+        """Refuse parameters that cannot be."""
+        check_dim(self.dim)
+        check_choice("scaling", self.scaling, ("kinetic_map", "commute_map", None))
+        check_positive("epsilon", self.epsilon)
+        check_count("n_bootstrap", self.n_bootstrap, 0)
+
+    def modes(self, moments: Moments) -> Modes:
+        """Eigenvalues and unit-variance functions, by falling magnitude of the eigenvalue."""
+        return reversible_modes(moments, self.epsilon)
+
+    def scaled(self, modes: Modes, lag: int) -> np.ndarray:
+        """The factor for each mode's coordinate."""
+        if self.scaling == "kinetic_map":
+            return modes.values
+        if self.scaling == "commute_map":
+            with np.errstate(divide="ignore"):
+                times = -lag / np.log(np.clip(np.abs(modes.values), 1e-300, 1.0 - 1e-15))
+            damped = 0.5 * times * (1.0 + np.tanh(np.pi * (times - lag) / lag))
+            return np.asarray(np.sqrt(damped / 2.0))
+        return np.ones_like(modes.values)
+
+
+class VAMP(LinearEstimator):
+    r"""The linear singular functions of the dynamics, reversible or not, in equilibrium or not.
+
+    Wu and Noe, J. Nonlinear Sci. 30, 23 (2020), doi 10.1007/s00332-019-09567-y. Equal to deeptime's to rounding.
+
+    Parameters
+    ----------
+    lag
+        Lag time: an int (frames) or a time such as ``"10 ps"``.
+    dim
+        Number of coordinates; a float in (0, 1] is a fraction of the kinetic variance; None keeps all.
+    scaling
+        None: unit variance. ``"kinetic_map"``: times the singular value.
+    epsilon
+        Directions whose eigenvalue of the correlation matrix is not above this are left out as redundant.
+    n_bootstrap
+        Resamplings of trajectories (or blocks) for the intervals; 0 for none.
+    seed
+        Of the resampling.
+    """
+
+    kind = "VAMP"
+
+    def __init__(
+        self,
+        lag: Any,
+        dim: int | float | None = 2,
+        scaling: str | None = None,
+        epsilon: float = 1e-6,
+        n_bootstrap: int = 100,
+        seed: int = 0,
+    ) -> None:
+        self.lag = lag
+        self.dim = dim
+        self.scaling = scaling
+        self.epsilon = epsilon
+        self.n_bootstrap = n_bootstrap
+        self.seed = seed
+
+    def check(self) -> None:
+        """Refuse parameters that cannot be."""
+        check_dim(self.dim)
+        check_choice("scaling", self.scaling, ("kinetic_map", None))
+        check_positive("epsilon", self.epsilon)
+        check_count("n_bootstrap", self.n_bootstrap, 0)
+
+    def modes(self, moments: Moments) -> Modes:
+        """Singular values and unit-variance left and right functions, by falling singular value."""
+        return singular_modes(moments, self.epsilon)
+
+    def scaled(self, modes: Modes, lag: int) -> np.ndarray:
+        """The factor for each mode's coordinate."""
+        return modes.values if self.scaling == "kinetic_map" else np.ones_like(modes.values)

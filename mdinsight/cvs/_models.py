@@ -1,0 +1,341 @@
+"""Frozen coordinates: what every fitted coordinate can do, and the linear ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mdinsight import units
+from mdinsight.cvs._explain import Explanation, explain
+from mdinsight.errors import ParameterError, SelectionError
+from mdinsight.records import Model
+from mdinsight.results import Estimate, Verdict
+from mdinsight.series import Column, TimeSeries, as_series
+
+if TYPE_CHECKING:
+    from mdinsight.cvs._base import CVEstimator
+    from mdinsight.cvs._scoring import Score
+
+_PREFIX = {"PCA": "PC", "TICA": "TIC", "VAMP": "VAMP", "VAMPNet coordinates": "SRV", "VAMPNet states": "soft state"}
+_CHUNK_VALUES = 4_000_000
+
+
+class CVModel(Model):
+    """A fitted coordinate: immutable, hashed, saved without pickle. Base of :class:`LinearCV` and :class:`NetworkCV`.
+
+    Attributes
+    ----------
+    kind
+        ``"PCA"``, ``"TICA"``, ``"VAMP"``, ``"VAMPNet coordinates"`` or ``"VAMPNet states"``.
+    columns
+        The input columns that it was fitted on.
+    features
+        The frozen definition of those columns, None where the data were plain arrays.
+    lag, dt
+        Lag in frames (0 for PCA); time between frames in ps, None where not known.
+    settings
+        The estimator's parameters.
+    eigenvalues
+        (rank,) eigenvalues (TICA, VAMPNet coordinates), singular values (VAMP, VAMPNet states) or variances (PCA).
+    samples
+        (n_bootstrap, k) the leading eigenvalues of resampled data.
+    block_frames
+        Mean length in frames of the blocks that were resampled.
+    n_frames
+        Number of frames that it was fitted on.
+    deviations
+        (n_features,) standard deviation of each input column.
+    correlations
+        (n_features, dim) correlation of each input column with each coordinate.
+    shares
+        (n_features, dim) how much each column makes of each coordinate; not negative, each coordinate's sum to one.
+    """
+
+    kind: str
+    columns: tuple[Column, ...]
+    features: Model | None
+    lag: int
+    dt: float | None
+    settings: dict[str, Any]
+    eigenvalues: np.ndarray
+    samples: np.ndarray
+    block_frames: float
+    n_frames: int
+    deviations: np.ndarray
+    correlations: np.ndarray
+    shares: np.ndarray
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return int(self.shares.shape[1])
+
+    @property
+    def n_features(self) -> int:
+        """Number of input columns."""
+        return len(self.columns)
+
+    @property
+    def reversible(self) -> bool:
+        """Whether the model takes the dynamics as reversible (pairs counted forward and backward)."""
+        return self.kind in ("TICA", "VAMPNet coordinates")
+
+    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray:
+        """Names of the coordinates, such as ``"TIC 1"``; shape (dim,)."""
+        return np.array([f"{_PREFIX[self.kind]} {i + 1}" for i in range(self.dim)], dtype=object)
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """Coordinates (n_frames, dim) of rows (n_frames, n_features), float64, no checks."""
+        raise NotImplementedError
+
+    def values_lagged(self, y: np.ndarray) -> np.ndarray:
+        """The functions that the coordinates are paired with at t + lag (VAMP's right singular functions)."""
+        return self.values(y)
+
+    def value_and_vjp(self, x: np.ndarray, cotangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Value of the coordinates at one frame, and a gradient of a function of them.
+
+        Parameters
+        ----------
+        x
+            (n_features,) one row of the input.
+        cotangent
+            (dim,) derivative of a scalar V with respect to the coordinates.
+
+        Returns
+        -------
+        value
+            (dim,) float64.
+        gradient
+            (n_features,) float64: dV/dx.
+        """
+        raise NotImplementedError
+
+    def transform(self, X: TimeSeries | np.ndarray | Sequence[np.ndarray]) -> Any:
+        """Coordinates of each frame.
+
+        Parameters
+        ----------
+        X
+            A TimeSeries or a list of arrays gives a :class:`TimeSeries` whose columns are named (``"TIC 1"``) and whose
+            ``definition`` is this model; one array (n_frames, n_features) gives one array (n_frames, dim).
+
+        Raises
+        ------
+        SelectionError
+            If the columns are not those that the model was fitted on; the message names which.
+        """
+        series = as_series(X)
+        self.check_columns(series)
+        rows = max(256, _CHUNK_VALUES // self.n_features)
+        arrays = []
+        for array in series.arrays:
+            pieces = [self.values(np.asarray(array[a : a + rows], np.float64)) for a in range(0, len(array), rows)]
+            arrays.append(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
+        if isinstance(X, np.ndarray):
+            return arrays[0]
+        columns = [Column(str(name), kind="cv") for name in self.get_feature_names_out()]
+        return series.with_arrays(arrays, columns, self)
+
+    def check_columns(self, series: TimeSeries) -> None:
+        """Refuse a series whose columns are not those of the model.
+
+        Plain arrays have no names, so of those only the number of columns is checked. Columns of another topology match by key.
+        """
+        theirs, ours = series.columns, self.columns
+        if not (_numbered(theirs) or _numbered(ours)):
+            got, wanted = [c.key or c.name for c in theirs], [c.key or c.name for c in ours]
+            if got != wanted:
+                raise SelectionError(_mismatch(theirs, ours, got, wanted, self.kind))
+        if len(theirs) != len(ours):
+            raise SelectionError(
+                f"the data have {len(theirs)} columns, this {self.kind} model was fitted on {len(ours)}; "
+                "compute the same features (model.features)"
+            )
+
+    @property
+    def kinetic_variance(self) -> np.ndarray:
+        """(rank,) squared eigenvalues: the share of each mode in the kinetic variance at the lag (doi 10.1021/acs.jctc.5b00553).
+
+        Raises
+        ------
+        ParameterError
+            For PCA, which has no lag; see :attr:`LinearCV.explained_variance_ratio`.
+        """
+        if self.lag == 0:
+            raise ParameterError("PCA has no lag time and so no kinetic variance; use explained_variance_ratio, or fit TICA")
+        return np.asarray(self.eigenvalues**2)
+
+    @property
+    def cumulative_kinetic_variance(self) -> np.ndarray:
+        """(rank,) fraction of the kinetic variance in the modes up to each one."""
+        total = np.cumsum(self.kinetic_variance)
+        return np.asarray(total / total[-1])
+
+    def timescales(self, k: int | None = None) -> Estimate:
+        """Relaxation time -lag / ln(eigenvalue) of the first ``k`` coordinates (by default all that the model keeps).
+
+        In ps where the time step is known, else in frames. The 95 % interval is a bootstrap over trajectories (or blocks). An
+        eigenvalue that is not positive has no timescale (NaN). Of VAMP's singular values these are timescales only so far as
+        the data are in equilibrium; of a network the interval holds the network fixed.
+
+        Raises
+        ------
+        ParameterError
+            For PCA, which has no lag.
+        """
+        if self.lag == 0:
+            raise ParameterError("PCA has no lag time and so no timescales; fit TICA on the same data")
+        k = min(self.dim if k is None else k, len(self.eigenvalues))
+        step, unit = (1.0, "frames") if self.dt is None else (self.dt, "ps")
+        values = implied(self.eigenvalues[:k], self.lag * step)
+        samples = np.full((len(self.samples), k), np.nan)
+        width = min(k, self.samples.shape[1]) if len(self.samples) else 0
+        samples[:, :width] = implied(self.samples[:, :width], self.lag * step)
+        if not len(samples) or width < k:
+            nothing = np.full(k, np.nan)
+            known = Estimate.from_samples(values[:width], samples[:, :width], unit)
+            low, high = nothing.copy(), nothing.copy()
+            low[:width], high[:width] = known.low, known.high
+            return Estimate(values, low, high, unit)
+        return Estimate.from_samples(values, samples, unit)
+
+    def explain(self, top: int = 5) -> Explanation:
+        """Which features, and so which residues, make up each coordinate; print it, or read its ``table``."""
+        return explain(self, top)
+
+    def estimator(self) -> CVEstimator:
+        """A new, unfitted estimator with the settings that this model was fitted with."""
+        from mdinsight import cvs
+
+        return getattr(cvs, self.kind.split()[0])(**self.settings)
+
+    def score_cv(
+        self, X: TimeSeries | np.ndarray | Sequence[np.ndarray], folds: int = 5, lag: Any = None, seed: int = 0
+    ) -> Score:
+        """Cross-validated VAMP-2 score of the estimator that made this model; see :func:`mdinsight.cvs.score_cv`."""
+        from mdinsight.cvs._scoring import score_cv
+
+        return score_cv(self.estimator(), X, folds=folds, lag=lag, seed=seed)
+
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Whether the lag resolves the slowest coordinate, and whether the data are long enough for its interval."""
+        if self.lag == 0:
+            return ()
+        slowest = self.timescales(1)
+        t = float(slowest.value[0])
+        lag = self.lag * (self.dt or 1.0)
+        block = self.block_frames * (self.dt or 1.0)
+        form = units.format_time if self.dt else (lambda frames: f"{frames:.3g} frames")
+        if not np.isfinite(t):
+            return (
+                Verdict(
+                    "slow coordinate",
+                    False,
+                    f"the slowest eigenvalue at a lag of {form(lag)} is {self.eigenvalues[0]:.3g}: nothing in these columns is slow",
+                    "Take a shorter lag or other features",
+                ),
+            )
+        return (
+            Verdict(
+                "lag against timescale",
+                t > lag,
+                f"the slowest timescale is {slowest}, the lag {form(lag)}",
+                "The lag is longer than the process; take a shorter lag",
+            ),
+            Verdict(
+                "length of the data",
+                bool(block >= 3 * t),
+                f"the interval comes from {len(self.samples)} resamplings of pieces of about {form(block)}; "
+                f"the slowest timescale is {form(t)}",
+                "The pieces hardly hold the slowest process, so its interval is too narrow; longer trajectories are needed",
+            ),
+        )
+
+    def summary(self) -> str:
+        """A few lines: what it is, its timescales, whether they hold."""
+        lines = [f"{self.kind}: {self.n_features} columns -> {self.dim} coordinates, from {self.n_frames} frames"]
+        if self.lag:
+            lines[0] += f", lag {units.format_lag(self.lag, self.dt)}"
+            lines.append(f"timescales: {self.timescales()}")
+        return "\n".join(lines + [str(verdict) for verdict in self.verdicts()])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.summary().splitlines()[0]}, {self.hash[:12]}>"
+
+
+class LinearCV(CVModel):
+    """Linear coordinates ``(x - mean) @ matrix``; what PCA, TICA and VAMP fit.
+
+    ``mean`` has shape (n_features,), ``matrix`` (n_features, dim). ``mean_lagged`` and ``matrix_lagged`` are the right singular
+    functions of VAMP, None where they are the same.
+    """
+
+    mean: np.ndarray
+    matrix: np.ndarray
+    mean_lagged: np.ndarray | None = None
+    matrix_lagged: np.ndarray | None = None
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """Coordinates (n_frames, dim) of rows (n_frames, n_features)."""
+        return np.asarray((x - self.mean) @ self.matrix)
+
+    def values_lagged(self, y: np.ndarray) -> np.ndarray:
+        """VAMP's right singular functions of rows (n_frames, n_features)."""
+        if self.matrix_lagged is None:
+            return self.values(y)
+        return np.asarray((y - self.mean_lagged) @ self.matrix_lagged)
+
+    def value_and_vjp(self, x: np.ndarray, cotangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Value (dim,) at one frame and the gradient (n_features,); see :meth:`CVModel.value_and_vjp`."""
+        return (np.asarray(x, np.float64) - self.mean) @ self.matrix, self.matrix @ np.asarray(cotangent, np.float64)
+
+    @property
+    def explained_variance_ratio(self) -> np.ndarray:
+        """(rank,) fraction of the variance in each mode (PCA).
+
+        Raises
+        ------
+        ParameterError
+            For TICA and VAMP; see :attr:`CVModel.kinetic_variance`.
+        """
+        if self.kind != "PCA":
+            raise ParameterError(f"{self.kind} has a kinetic variance, not an explained one; use cumulative_kinetic_variance")
+        return np.asarray(self.eigenvalues / self.eigenvalues.sum())
+
+
+def implied(eigenvalues: np.ndarray, lag: float) -> np.ndarray:
+    """-lag / ln(eigenvalue); NaN where the eigenvalue is not positive, infinite where it is one."""
+    times = np.full(np.shape(eigenvalues), np.nan)
+    positive = eigenvalues > 0.0
+    with np.errstate(divide="ignore"):
+        times[positive] = -lag / np.minimum(np.log(eigenvalues[positive]), -0.0)
+    return np.abs(times)
+
+
+def _numbered(columns: Sequence[Column]) -> bool:
+    return all(column.name == str(i) and not column.kind for i, column in enumerate(columns))
+
+
+def _mismatch(theirs: Sequence[Column], ours: Sequence[Column], got: list[str], wanted: list[str], kind: str) -> str:
+    missing = [repr(c.name) for c, key in zip(ours, wanted, strict=True) if key not in set(got)]
+    unknown = [repr(c.name) for c, key in zip(theirs, got, strict=True) if key not in set(wanted)]
+    parts = []
+    if missing:
+        parts.append(f"missing are {_some(missing)}")
+    if unknown:
+        parts.append(f"not known to the model are {_some(unknown)}")
+    if not parts:
+        first = next((i for i, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), min(len(got), len(wanted)))
+        names = [cs[first].name if first < len(cs) else "absent" for cs in (theirs, ours)]
+        parts.append(f"the order differs: column {first} is {names[0]!r}, the model has {names[1]!r}")
+    return (
+        f"the columns of the data are not those that this {kind} model was fitted on: {'; '.join(parts)}. "
+        "Compute them with model.features.transform(trajectories)"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -1,0 +1,293 @@
+"""The cross-validated VAMP-2 score: train and test share no frame within the lag."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+from sklearn.base import clone
+
+from mdinsight import units
+from mdinsight.cvs._base import CVEstimator, resolve_dim, varying_columns
+from mdinsight.cvs._blocks import Block, Folds, make_folds, pairs_in, take_blocks, usable
+from mdinsight.cvs._decompose import vamp2
+from mdinsight.cvs._linear import LinearEstimator
+from mdinsight.cvs._models import CVModel
+from mdinsight.cvs._moments import Moments, block_moments, combine
+from mdinsight.errors import DegenerateError, LagError, ParameterError, StatisticsWarning
+from mdinsight.parallel import Workers, ordered_map
+from mdinsight.records import Record
+from mdinsight.results import Estimate, Verdict
+from mdinsight.series import TimeSeries, as_series
+
+_PAIRS_A_FUNCTION = 10
+"""A test set with fewer pairs than this for each coordinate gives a score of the noise, so it is left out."""
+
+
+class Score(Record):
+    """A cross-validated VAMP-2 score; the constant function counts 1, so 1 means that nothing slow was found.
+
+    Attributes
+    ----------
+    test, train
+        Mean over the folds of the score on unseen data and on the data that was fitted, each with a 95 % interval.
+    test_folds, train_folds
+        (folds,) the score of each fold; NaN where the fold has too little data.
+    lag, dt, dim
+        Lag in frames, time step in ps or None, number of coordinates.
+    kind, split, seed
+        The estimator, how the data were split, and the seed of the split.
+    """
+
+    test: Estimate
+    train: Estimate
+    test_folds: np.ndarray
+    train_folds: np.ndarray
+    lag: int
+    dt: float | None
+    dim: int
+    kind: str
+    split: str
+    seed: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether something slow was found, and whether it holds on data that was not fitted."""
+        test, low, high = (float(v) for v in (self.test.value, self.test.low, self.test.high))
+        train = float(self.train.value)
+        subject = "cross-validation"
+        if not np.isfinite(low):
+            return Verdict(subject, False, "fewer than two folds could be scored", "Take more data, a shorter lag or fewer folds")
+        if low <= 1.0:
+            return Verdict(
+                subject,
+                False,
+                f"the test score {test:.3f} [{low:.3f}, {high:.3f}] is not above 1, what no slow process at all would give",
+                "Take a shorter lag, other features or more data",
+            )
+        gap, kinetic = train - test, train - 1.0
+        if high < train and gap > 0.1 * kinetic:
+            return Verdict(
+                subject,
+                False,
+                f"overfitted: {train:.3f} on the data that was fitted, {test:.3f} [{low:.3f}, {high:.3f}] on unseen data",
+                "Take fewer features or coordinates, a smaller network or more data",
+            )
+        return Verdict(subject, True, f"fine: {train:.3f} on the data that was fitted, {test:.3f} [{low:.3f}, {high:.3f}] on unseen data")
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind} VAMP-2 on unseen data: {self.test} (train {float(self.train.value):.3g}); "
+            f"lag {units.format_lag(self.lag, self.dt)}, {self.dim} coordinates, {len(self.test_folds)} folds {self.split}\n"
+            f"{self.verdict}"
+        )
+
+
+def score_cv(
+    estimator: CVEstimator,
+    X: TimeSeries | np.ndarray | Sequence[np.ndarray],
+    folds: int = 5,
+    lag: Any = None,
+    seed: int = 0,
+    workers: Workers = 1,
+) -> Score:
+    """Cross-validated VAMP-2 score of an estimator's coordinates.
+
+    The estimator is fitted on all folds but one; its coordinates are scored on the one left out, with the covariances of that
+    fold in the fitted basis (Wu and Noe, doi 10.1007/s00332-019-09567-y, eq. 33; McGibbon and Pande, doi 10.1063/1.4916292).
+    Folds are made of whole trajectories, or of contiguous blocks longer than the lag and a lag apart where there are fewer
+    trajectories than folds.
+
+    Parameters
+    ----------
+    estimator
+        Any of this room; it is not changed.
+    X
+        TimeSeries, list of arrays (n_frames, n_features), or one array.
+    folds
+        Number of folds, at least 2.
+    lag
+        The lag at which is scored; by default the estimator's own. PCA has none, so it must be given.
+    seed
+        Of the split.
+    workers
+        Folds fitted at once (the linear estimators need one pass over the data for all).
+
+    Returns
+    -------
+    Score
+        The interval is Student's, with the variance corrected for folds that share training data
+        (Nadeau and Bengio 2003, doi 10.1023/A:1024068626366).
+
+    Raises
+    ------
+    ParameterError
+        If a parameter has a value that it cannot have, or PCA is scored without ``lag=``.
+    LagError
+        If the data are too short for that lag and number of folds.
+
+    Warns
+    -----
+    StatisticsWarning
+        If a fold has too little data to be scored; it is left out of the mean.
+    """
+    series = as_series(X)
+    scored_lag = scoring_lag(estimator, series, lag)
+    fit_lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag)
+    split = make_folds(series, max(scored_lag, fit_lag), folds, seed)
+    dims, train, test = fold_scores(estimator, series, split, fit_lag, scored_lag, [estimator.dim], workers)  # type: ignore[attr-defined]
+    warn_of_gaps(test[:, 0])
+    kind = type(estimator).__name__
+    return Score(
+        mean_of_folds(test[:, 0]),
+        mean_of_folds(train[:, 0]),
+        test[:, 0],
+        train[:, 0],
+        scored_lag,
+        series.dt,
+        dims[0],
+        kind,
+        split.how,
+        seed,
+    )
+
+
+def scoring_lag(estimator: CVEstimator, series: TimeSeries, lag: Any) -> int:
+    """The lag in frames at which an estimator is scored."""
+    if lag is None and estimator.lag is None:
+        raise ParameterError(f"{type(estimator).__name__} has no lag time of its own; give score_cv the lag= to score it at")
+    return series.lag_frames(estimator.lag if lag is None else lag)
+
+
+def mean_of_folds(scores: np.ndarray) -> Estimate:
+    """Mean over the folds with its 95 % interval; NaN folds are left out."""
+    good = scores[np.isfinite(scores)]
+    if len(good) == 0:
+        return Estimate(np.nan, np.nan, np.nan)  # type: ignore[arg-type]
+    mean, half = float(good.mean()), np.nan
+    if len(good) > 1:
+        half = float(student.ppf(0.975, len(good) - 1)) * standard_error(good)
+    return Estimate(mean, mean - half, mean + half)  # type: ignore[arg-type]
+
+
+def standard_error(scores: np.ndarray) -> float:
+    """Standard error of the mean over folds, corrected for the training data that they share."""
+    good = scores[np.isfinite(scores)]
+    k = len(good)
+    if k < 2:
+        return np.nan
+    return float(good.std(ddof=1) * np.sqrt(1.0 / k + 1.0 / (k - 1)))
+
+
+def warn_of_gaps(test: np.ndarray) -> None:
+    """One warning for the folds that could not be scored."""
+    missing = np.flatnonzero(~np.isfinite(test))
+    if len(missing):
+        warnings.warn(
+            f"{len(missing)} of {len(test)} folds have too little data to be scored and are left out of the mean; "
+            "take fewer folds, a shorter lag or more data",
+            StatisticsWarning,
+            stacklevel=3,
+        )
+
+
+def fold_scores(
+    estimator: CVEstimator,
+    series: TimeSeries,
+    split: Folds,
+    fit_lag: int,
+    lag: int,
+    dims: Sequence[Any],
+    workers: Workers = 1,
+) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """Scores of every fold and dimension.
+
+    Returns
+    -------
+    dims
+        The number of coordinates of each of ``dims`` as fitted (a fraction of the variance becomes a number).
+    train, test
+        (folds, len(dims)) VAMP-2 scores; NaN where a fold has too little data.
+    """
+    if isinstance(estimator, LinearEstimator):
+        return _linear_scores(estimator, series, split, fit_lag, lag, dims)
+    usable(series, fit_lag)
+    tasks = [(fold, dim) for fold in range(len(split)) for dim in dims]
+    results = list(ordered_map(partial(_fit_and_score, estimator, series, split, lag), tasks, workers))
+    table = np.array(results, dtype=np.float64).reshape(len(split), len(dims), 3)
+    counts = [int(np.nanmax(table[:, j, 0])) if np.isfinite(table[:, j, 0]).any() else 0 for j in range(len(dims))]
+    return counts, table[:, :, 1], table[:, :, 2]
+
+
+def _linear_scores(
+    estimator: LinearEstimator, series: TimeSeries, split: Folds, fit_lag: int, lag: int, dims: Sequence[Any]
+) -> tuple[list[int], np.ndarray, np.ndarray]:
+    estimator.check()
+    scored = [block_moments(series, lag, [pairs_in(blocks, lag)])[0] for blocks in split.blocks]
+    fitted = scored
+    if fit_lag != lag:
+        fitted = [block_moments(series, fit_lag, [pairs_in(blocks, fit_lag)])[0] for blocks in split.blocks]
+    train, test = np.full((2, len(split), len(dims)), np.nan)
+    sizes = [0] * len(dims)
+    for fold in range(len(split)):
+        others = [i for i in range(len(split)) if i != fold]
+        moments = combine([fitted[i] for i in others])
+        keep = varying_columns(moments, series.names, warn=fold == 0)
+        modes = estimator.modes(moments.only(keep))
+        seen, unseen = combine([scored[i] for i in others]).only(keep), scored[fold].only(keep)
+        for j, dim in enumerate(dims):
+            k = resolve_dim(dim, modes.values**2 if fit_lag else modes.values, warn=False)
+            sizes[j] = max(sizes[j], k)
+            reversible = estimator.kind != "VAMP"
+            train[fold, j] = _projected_score(seen, modes.left[:, :k], modes.right[:, :k], reversible)
+            test[fold, j] = _projected_score(unseen, modes.left[:, :k], modes.right[:, :k], reversible)
+    return sizes, train, test
+
+
+def _projected_score(moments: Moments, left: np.ndarray, right: np.ndarray, reversible: bool) -> float:
+    small = (moments.symmetrized() if reversible else moments).projected(left, right)
+    return _score(small)
+
+
+def _score(moments: Moments) -> float:
+    if moments.n < _PAIRS_A_FUNCTION * len(moments.mean_0):
+        return np.nan
+    try:
+        return vamp2(moments)
+    except DegenerateError:
+        return 1.0  # every coordinate stands still in this fold: only the constant function is left
+
+
+def _fit_and_score(
+    estimator: CVEstimator, series: TimeSeries, split: Folds, lag: int, task: tuple[int, Any]
+) -> tuple[float, float, float]:
+    fold, dim = task
+    train, test = split.train(fold), split.test(fold)
+    ours = clone(estimator).set_params(dim=dim)
+    if "n_bootstrap" in ours.get_params():
+        ours.set_params(n_bootstrap=0)
+    try:
+        model = ours.fit(take_blocks(series, train)).model
+    except (DegenerateError, LagError):
+        return np.nan, np.nan, np.nan
+    return float(model.dim), model_score(model, series, train, lag), model_score(model, series, test, lag)
+
+
+def model_score(model: CVModel, series: TimeSeries, blocks: Sequence[Block], lag: int) -> float:
+    """VAMP-2 of a fitted model's coordinates on some blocks of frames."""
+    parts = []
+    for block in pairs_in(blocks, lag):
+        array = series.arrays[block.trajectory]
+        x = model.values(np.asarray(array[block.start : block.stop], np.float64))
+        y = model.values_lagged(np.asarray(array[block.start + lag : block.stop + lag], np.float64))
+        a, b = x - x.mean(axis=0), y - y.mean(axis=0)
+        n = len(x)
+        parts.append(Moments(n, x.mean(axis=0), y.mean(axis=0), a.T @ a / n, a.T @ b / n, b.T @ b / n))
+    if not parts:
+        return np.nan
+    moments = combine(parts)
+    return _score(moments.symmetrized() if model.reversible else moments)
