@@ -43,6 +43,10 @@ class ConnectivityError(MdinsightError, ValueError):
     """The states are not connected by observed transitions."""
 
 
+class GradientError(MdinsightError, TypeError):
+    """A feature without a gradient is asked for one."""
+
+
 class NotFittedError(MdinsightError, AttributeError):
     """An estimator is asked for its model before ``fit``."""
 

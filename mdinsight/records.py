@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 
-from mdinsight.errors import ModelFileError
+from mdinsight.errors import ModelFileError, ParameterError
 from mdinsight.files import atomic
 
 FORMAT = 1
@@ -65,6 +65,11 @@ class Record:
     def __hash__(self) -> int:
         return int(self.hash[:15], 16)
 
+    @property
+    def unsaveable(self) -> str:
+        """Why this record, and any model that holds it, cannot be saved; empty if it can."""
+        return ""
+
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
@@ -84,7 +89,10 @@ class Model(Record):
         ------
         OutputError
             If the file cannot be written.
+        ParameterError
+            If the model holds something that cannot be saved, such as a user's function.
         """
+        _refuse_unsaveable(self)
         arrays: list[np.ndarray] = []
         content = _encode(self, arrays)
         header = {"format": FORMAT, "hash": self.hash, "model": content}
@@ -189,6 +197,17 @@ def _decode(value: Any, arrays: list[np.ndarray]) -> Any:
     if not (isinstance(kind, type) and issubclass(kind, Record)):
         raise ModelFileError(f"{value['record']} is not known to this version")
     return kind(**{key: _decode(item, arrays) for key, item in value["fields"].items()})
+
+
+def _refuse_unsaveable(value: Any) -> None:
+    if isinstance(value, (tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            _refuse_unsaveable(item)
+    elif isinstance(value, Record):
+        if value.unsaveable:
+            raise ParameterError(value.unsaveable)
+        for field in dataclasses.fields(value):  # type: ignore[arg-type]
+            _refuse_unsaveable(getattr(value, field.name))
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,42 @@
+"""Features: frames to named columns. A kind is one kernel with value and gradient; ``a + b`` is the union of two.
+
+>>> feats = Torsions("phi psi") + Distances("name CA")
+>>> X = feats.transform(trajs)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from mdinsight.features._alignment import RMSD, Positions, Reference
+from mdinsight.features._angles import Angles
+from mdinsight.features._base import Definition, Feature, Features
+from mdinsight.features._bound import Bound
+from mdinsight.features._cache import FEATURES_VERSION, cache_folder, clear_cache
+from mdinsight.features._contacts import Contacts
+from mdinsight.features._distances import Distances
+from mdinsight.features._function import Code, Function
+from mdinsight.features._mdtraj import SASA, HydrogenBonds, SecondaryStructure
+from mdinsight.features._shape import RadiusOfGyration
+from mdinsight.features._torsions import Torsions
+
+__all__ = [
+    "FEATURES_VERSION",
+    "RMSD",
+    "SASA",
+    "Angles",
+    "Bound",
+    "Code",
+    "Contacts",
+    "Definition",
+    "Distances",
+    "Feature",
+    "Features",
+    "Function",
+    "HydrogenBonds",
+    "Positions",
+    "RadiusOfGyration",
+    "Reference",
+    "SecondaryStructure",
+    "Torsions",
+    "cache_folder",
+    "clear_cache",
+]

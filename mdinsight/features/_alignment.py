@@ -1,0 +1,331 @@
+"""RMSD to a reference, and Cartesian positions after superposition on one."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import mdtraj
+import numpy as np
+
+from mdinsight.errors import ParameterError, TopologyError
+from mdinsight.features._base import Feature, reference_tag
+from mdinsight.features._geometry import eigen4, prepare_box
+from mdinsight.features._jit import jit
+from mdinsight.features._labels import Labels
+from mdinsight.features._parts import part
+from mdinsight.features._selection import as_selection, told
+from mdinsight.features._whole import first_of_molecule, gather
+from mdinsight.records import Record
+from mdinsight.series import Column
+
+
+class Reference(Record):
+    """The atoms of a reference structure that frames are superposed on: keys, atom names, positions (n, 3) in nm."""
+
+    keys: tuple[str, ...]
+    atoms: tuple[str, ...]
+    xyz: np.ndarray
+
+    @classmethod
+    def of(cls, reference: Any, selection: str | np.ndarray, who: str) -> Reference:
+        """The selected atoms of one frame, given as an ``mdtraj.Trajectory`` or a file that mdtraj reads."""
+        if isinstance(reference, Reference):
+            return reference
+        if isinstance(reference, (str, os.PathLike)):
+            reference = mdtraj.load(os.fspath(reference))
+        if not isinstance(reference, mdtraj.Trajectory):
+            raise ParameterError(
+                f"{who}: the reference is one frame as an mdtraj.Trajectory, or a PDB file; got {type(reference).__name__}"
+            )
+        if reference.n_frames != 1:
+            raise ParameterError(
+                f"{who}: the reference has {reference.n_frames} frames; give one, such as reference[0]"
+            )
+        labels = Labels(reference.topology, "the reference")
+        atoms = labels.select(selection, who)
+        if len(atoms) < 3:
+            raise ParameterError(
+                f"{who}: {told(selection)!r} is {len(atoms)} atoms of the reference; a superposition needs at least 3"
+            )
+        xyz = reference.xyz[0, atoms].astype(np.float64)
+        if not np.isfinite(xyz).all():
+            raise ParameterError(f"{who}: the reference holds positions that are not finite")
+        names = tuple(labels.topology.atom(int(i)).name for i in atoms)
+        return cls(tuple(labels.atom_key(int(i)) for i in atoms), names, xyz)
+
+    def matched(self, labels: Labels, atoms: np.ndarray, who: str) -> np.ndarray:
+        """Reference positions in the order of the atoms: by key, or one by one where only the numbering differs.
+
+        Raises
+        ------
+        TopologyError
+            If the atoms are not those of the reference.
+        """
+        place = {key: i for i, key in enumerate(self.keys)}
+        keys = [labels.atom_key(int(i)) for i in atoms]
+        if len(keys) == len(place) and all(key in place for key in keys):
+            return self.xyz[[place[key] for key in keys]]
+        names = tuple(labels.topology.atom(int(i)).name for i in atoms)
+        if names == self.atoms:
+            return self.xyz
+        strange = next(
+            (labels.atom(int(i)) for i, key in zip(atoms, keys, strict=True) if key not in place),
+            labels.atom(int(atoms[0])),
+        )
+        raise TopologyError(
+            f"{who}: the selection is {len(atoms)} atoms of {labels} and {len(self.keys)} of the reference, and they are not the same "
+            f"(e.g. {strange}); choose atoms that both have, in the same order"
+        )
+
+
+class RMSD(Feature):
+    """Root mean square deviation in nm from a reference structure, after the best superposition.
+
+    Parameters
+    ----------
+    reference
+        One frame: an ``mdtraj.Trajectory``, or a file that mdtraj loads by itself (PDB). Only the selected atoms are kept.
+    selection
+        The atoms that are superposed and compared.
+    periodic
+        Make molecules whole first where there is a box (the reference must be whole).
+
+    Notes
+    -----
+    The rotation is the largest eigenvector of a quaternion matrix (Coutsias et al. 2004, doi:10.1002/jcc.20110), so it is never a reflection. By the
+    envelope theorem the gradient needs no derivative of the rotation. At the reference itself (below 1e-10 nm) RMSD has a kink; its
+    gradient is given as zero there.
+    """
+
+    reference: Any
+    selection: Any = "name CA"
+    periodic: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "selection", as_selection(self.selection))
+        object.__setattr__(self, "reference", Reference.of(self.reference, self.selection, "RMSD"))
+        super().__post_init__()
+
+    @property
+    def title(self) -> str:
+        """``RMSD('name CA')``."""
+        return f"RMSD({told(self.selection)!r})"
+
+    def parts(self, labels: Labels) -> list[Any]:
+        """The bound kernel."""
+        atoms = labels.select(self.selection, self.title)
+        target = self.reference.matched(labels, atoms, self.title)
+        used = tuple(int(i) for i in atoms)
+        key = f"rmsd {reference_tag(self.hash)}"
+        column = Column(f"rmsd ({told(self.selection)})", "rmsd", used, labels.residues_of(used), key, unit="nm")
+        params = _params(labels, atoms, target, np.ones(len(atoms)), self.periodic)
+        return [part(self, [column], rmsd_kernel, atoms[:, None], np.zeros(len(atoms)), params, collective=True)]
+
+
+class Positions(Feature):
+    """Cartesian positions in nm, in the frame of a reference that each frame is superposed on.
+
+    Parameters
+    ----------
+    reference
+        One frame, as for :class:`RMSD`.
+    selection
+        The atoms whose x, y and z are columns.
+    align
+        The atoms that are superposed; by default the selection.
+    periodic
+        Make molecules whole first where there is a box (the reference must be whole).
+
+    Notes
+    -----
+    The gradient is exact: it goes through the rotation by the perturbation of its quaternion, an eigenvector
+    (Coutsias et al. 2004, doi:10.1002/jcc.20110). Where the rotation is not determined (collinear atoms) that part is left out.
+    """
+
+    reference: Any
+    selection: Any = "name CA"
+    align: Any = None
+    periodic: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "selection", as_selection(self.selection))
+        object.__setattr__(self, "align", self.selection if self.align is None else as_selection(self.align))
+        object.__setattr__(self, "reference", Reference.of(self.reference, self.align, "Positions"))
+        super().__post_init__()
+
+    @property
+    def title(self) -> str:
+        """``Positions('name CA')``."""
+        return f"Positions({told(self.selection)!r})"
+
+    def parts(self, labels: Labels) -> list[Any]:
+        """The bound kernel."""
+        chosen = labels.select(self.selection, self.title)
+        aligned = labels.select(self.align, self.title)
+        target = self.reference.matched(labels, aligned, self.title)
+        atoms = np.union1d(chosen, aligned)
+        weights = np.isin(atoms, aligned).astype(np.float64)
+        reference = np.zeros((len(atoms), 3))
+        reference[np.searchsorted(atoms, aligned)] = target
+        outputs = np.full((len(atoms), 3), -1)
+        tag = reference_tag(self.reference.hash, self.selection, self.align, self.periodic)
+        columns: list[Column] = []
+        for i in chosen.tolist():
+            outputs[np.searchsorted(atoms, i)] = len(columns) + np.arange(3)
+            for axis in "xyz":
+                name, key = f"{axis} {labels.atom(i)}", f"{axis} {labels.atom_key(i)} {tag}"
+                columns.append(Column(name, "position", (i,), labels.residues_of((i,)), key, unit="nm"))
+        params = _params(labels, atoms, reference, weights, self.periodic)
+        return [part(self, columns, positions_kernel, atoms[:, None], outputs, params, collective=True)]
+
+
+def _params(labels: Labels, atoms: np.ndarray, target: np.ndarray, weights: np.ndarray, periodic: bool) -> np.ndarray:
+    centre = (weights[:, None] * target).sum(axis=0) / weights.sum()
+    first = first_of_molecule(labels.topology, atoms)
+    constant = np.tile([float(periodic), *centre], (len(atoms), 1))
+    return np.column_stack([target - centre, weights, first, constant])
+
+
+@jit
+def _superpose(x, params):  # type: ignore[no-untyped-def]
+    """Centre x on its weighted atoms, in place; eigenvalues and eigenvectors (the largest first) and the rotation onto the reference."""
+    centre = np.zeros(3)
+    total = 0.0
+    for n in range(x.shape[0]):
+        total += params[n, 3]
+        for c in range(3):
+            centre[c] += params[n, 3] * x[n, c]
+    centre /= total
+    s = np.zeros((3, 3))
+    for n in range(x.shape[0]):
+        for a in range(3):
+            x[n, a] -= centre[a]
+            for b in range(3):
+                s[a, b] += params[n, 3] * x[n, a] * params[n, b]
+    m = np.empty((4, 4))
+    m[0, 0] = s[0, 0] + s[1, 1] + s[2, 2]
+    m[1, 1] = s[0, 0] - s[1, 1] - s[2, 2]
+    m[2, 2] = -s[0, 0] + s[1, 1] - s[2, 2]
+    m[3, 3] = -s[0, 0] - s[1, 1] + s[2, 2]
+    m[0, 1] = m[1, 0] = s[1, 2] - s[2, 1]
+    m[0, 2] = m[2, 0] = s[2, 0] - s[0, 2]
+    m[0, 3] = m[3, 0] = s[0, 1] - s[1, 0]
+    m[1, 2] = m[2, 1] = s[0, 1] + s[1, 0]
+    m[1, 3] = m[3, 1] = s[2, 0] + s[0, 2]
+    m[2, 3] = m[3, 2] = s[1, 2] + s[2, 1]
+    values, vectors = eigen4(m)
+    best = np.argmax(values)
+    if best != 0:
+        for k in range(4):
+            vectors[k, 0], vectors[k, best] = vectors[k, best], vectors[k, 0]
+        values[0], values[best] = values[best], values[0]
+    return values, vectors, _rotation(vectors[:, 0]), total
+
+
+@jit
+def _rotation(q):  # type: ignore[no-untyped-def]
+    w, x, y, z = q[0], q[1], q[2], q[3]
+    r = np.empty((3, 3))
+    r[0, 0], r[0, 1], r[0, 2] = w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)
+    r[1, 0], r[1, 1], r[1, 2] = 2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)
+    r[2, 0], r[2, 1], r[2, 2] = 2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z
+    return r
+
+
+@jit
+def rmsd_kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no-untyped-def]
+    """Index: an atom, then the output. Params: (reference from its centre, weight, first of its molecule, periodic, centre)."""
+    cell = prepare_box(box, has_box and params[0, 5] > 0.0)
+    x = gather(xyz, index, params[:, 4], cell)
+    _, _, r, total = _superpose(x, params)
+    square = 0.0
+    for n in range(x.shape[0]):
+        for a in range(3):
+            square += (r[a, 0] * x[n, 0] + r[a, 1] * x[n, 1] + r[a, 2] * x[n, 2] - params[n, a]) ** 2
+    rmsd = math.sqrt(square / total)
+    out[0] = rmsd
+    if grad.shape[0] > 0 and rmsd > 1e-10:
+        factor = cot[0] / (total * rmsd)
+        for n in range(x.shape[0]):
+            for c in range(3):
+                back = r[0, c] * params[n, 0] + r[1, c] * params[n, 1] + r[2, c] * params[n, 2]
+                grad[index[n, 0], c] += factor * (x[n, c] - back)
+
+
+@jit
+def positions_kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no-untyped-def]
+    """Index: an atom, then the outputs of x, y, z. Params as for the RMSD."""
+    cell = prepare_box(box, has_box and params[0, 5] > 0.0)
+    x = gather(xyz, index, params[:, 4], cell)
+    values, vectors, r, total = _superpose(x, params)
+    for n in range(x.shape[0]):
+        for a in range(3):
+            o = index[n, 1 + a]
+            if o >= 0:
+                out[o] = r[a, 0] * x[n, 0] + r[a, 1] * x[n, 1] + r[a, 2] * x[n, 2] + params[0, 6 + a]
+    if grad.shape[0] > 0:
+        _positions_gradient(x, values, vectors, r, total, index, params, cot, grad)
+
+
+@jit
+def _positions_gradient(x, values, vectors, r, total, index, params, cot, grad):  # type: ignore[no-untyped-def]
+    by_rotation = np.zeros((3, 3))
+    by_centre = np.zeros(3)
+    for n in range(x.shape[0]):
+        for a in range(3):
+            if index[n, 1 + a] >= 0:
+                g = cot[index[n, 1 + a]]
+                for c in range(3):
+                    by_rotation[a, c] += g * x[n, c]
+                    grad[index[n, 0], c] += g * r[a, c]
+                    by_centre[c] -= g * r[a, c]
+    by_s = _through_rotation(values, vectors, by_rotation)
+    for n in range(x.shape[0]):
+        weight = params[n, 3]
+        for a in range(3):
+            through = by_s[a, 0] * params[n, 0] + by_s[a, 1] * params[n, 1] + by_s[a, 2] * params[n, 2]
+            grad[index[n, 0], a] += weight * (through + by_centre[a] / total)
+
+
+@jit
+def _through_rotation(values, vectors, g):  # type: ignore[no-untyped-def]
+    """From the derivative by the rotation to that by the correlation matrix: dq = sum_k v_k (v_k . dM q) / (l_0 - l_k)."""
+    w, x, y, z = vectors[0, 0], vectors[1, 0], vectors[2, 0], vectors[3, 0]
+    d = np.empty(4)
+    d[0] = (
+        w * (g[0, 0] + g[1, 1] + g[2, 2]) + z * (g[1, 0] - g[0, 1]) + y * (g[0, 2] - g[2, 0]) + x * (g[2, 1] - g[1, 2])
+    )
+    d[1] = (
+        x * (g[0, 0] - g[1, 1] - g[2, 2]) + y * (g[0, 1] + g[1, 0]) + z * (g[0, 2] + g[2, 0]) + w * (g[2, 1] - g[1, 2])
+    )
+    d[2] = (
+        y * (-g[0, 0] + g[1, 1] - g[2, 2]) + x * (g[0, 1] + g[1, 0]) + z * (g[1, 2] + g[2, 1]) + w * (g[0, 2] - g[2, 0])
+    )
+    d[3] = (
+        z * (-g[0, 0] - g[1, 1] + g[2, 2]) + x * (g[0, 2] + g[2, 0]) + y * (g[1, 2] + g[2, 1]) + w * (g[1, 0] - g[0, 1])
+    )
+    u = np.zeros(4)
+    for k in range(1, 4):
+        gap = values[0] - values[k]
+        if gap > 1e-10 * abs(values[0]):
+            along = 0.0
+            for i in range(4):
+                along += vectors[i, k] * 2.0 * d[i]
+            for i in range(4):
+                u[i] += along / gap * vectors[i, k]
+    t = np.empty((4, 4))  # derivative by the quaternion matrix, both halves together
+    for i in range(4):
+        for j in range(4):
+            t[i, j] = u[i] * vectors[j, 0] + u[j] * vectors[i, 0]
+    for i in range(4):
+        t[i, i] *= 0.5
+    s = np.empty((3, 3))
+    s[0, 0] = t[0, 0] + t[1, 1] - t[2, 2] - t[3, 3]
+    s[1, 1] = t[0, 0] - t[1, 1] + t[2, 2] - t[3, 3]
+    s[2, 2] = t[0, 0] - t[1, 1] - t[2, 2] + t[3, 3]
+    s[1, 2], s[2, 1] = t[0, 1] + t[2, 3], -t[0, 1] + t[2, 3]
+    s[2, 0], s[0, 2] = t[0, 2] + t[1, 3], -t[0, 2] + t[1, 3]
+    s[0, 1], s[1, 0] = t[0, 3] + t[1, 2], -t[0, 3] + t[1, 2]
+    return s

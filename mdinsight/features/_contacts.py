@@ -1,0 +1,252 @@
+"""Contacts between residues: their distance, whether they touch, or a smooth count of touching."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import mdtraj
+import numpy as np
+
+from mdinsight import units
+from mdinsight.errors import ParameterError
+from mdinsight.features._base import Feature, atom_table, reference_tag
+from mdinsight.features._geometry import axpy, difference, prepare_box
+from mdinsight.features._jit import jit
+from mdinsight.features._labels import Labels
+from mdinsight.features._parts import part
+from mdinsight.series import Column
+
+_KINDS = {"distance": 0, "hard": 1, "smooth": 2}
+_SCHEMES = ("closest-heavy", "closest", "ca", "sidechain-heavy")
+
+
+class Contacts(Feature):
+    """Contacts between pairs of residues.
+
+    Parameters
+    ----------
+    selection
+        Which residues: all that have an atom in the selection; None: those with a CA atom. An array (n, 2) of residue numbers (from 0, as mdtraj
+        counts them) stands for ``pairs``.
+    other
+        A second selection: pairs between the two.
+    pairs
+        (n, 2) residue numbers.
+    kind
+        ``"smooth"``: 1 / (1 + (r / cutoff)^6), which is the rational switching function (1 - x^6) / (1 - x^12), of the soft minimum
+        distance; ``"hard"``: 1 if the smallest distance is at most the cutoff, else 0, no gradient; ``"distance"``: the smallest distance itself in nm,
+        as ``mdtraj.compute_contacts`` gives it.
+    scheme
+        Atoms that count: ``"closest-heavy"``, ``"closest"`` (hydrogens too), ``"ca"`` or ``"sidechain-heavy"``
+        (for glycine its side-chain hydrogens, as in mdtraj).
+    cutoff
+        Contact distance, nm or a string such as ``"4.5 angstrom"``.
+    exclude
+        Pairs of one chain at most so many residues apart in sequence are left out (2, as in mdtraj). Pairs given explicitly are all kept.
+    soft_min
+        Use the differentiable minimum beta / log(sum(exp(beta / r))) (Bonomi et al. 2009, doi:10.1016/j.cpc.2009.05.011) rather than the smallest
+        distance; by default so for ``"smooth"`` alone.
+    beta
+        Sharpness of the soft minimum in nm; 20 as in mdtraj.
+    periodic
+        To nearest images where there is a box.
+
+    Notes
+    -----
+    Of the smallest distance the gradient is that of the closest pair; it jumps where another pair becomes the closest.
+    """
+
+    selection: Any = None
+    other: Any = None
+    pairs: Any = None
+    kind: str = "smooth"
+    scheme: str = "closest-heavy"
+    cutoff: Any = 0.45
+    exclude: int = 2
+    soft_min: bool | None = None
+    beta: float = 20.0
+    periodic: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise ParameterError(f"Contacts: kind={self.kind!r}; known are {', '.join(_KINDS)}")
+        if self.scheme not in _SCHEMES:
+            raise ParameterError(f"Contacts: scheme={self.scheme!r}; known are {', '.join(_SCHEMES)}")
+        if self.selection is not None and not isinstance(self.selection, str):
+            if self.pairs is not None:
+                raise ParameterError("Contacts: give the residue pairs once, as pairs=")
+            object.__setattr__(self, "pairs", self.selection)
+            object.__setattr__(self, "selection", None)
+        if self.pairs is not None:
+            object.__setattr__(self, "pairs", atom_table(self.pairs, 2, "Contacts"))
+        object.__setattr__(self, "cutoff", units.length(self.cutoff, "cutoff"))
+        object.__setattr__(self, "beta", float(self.beta))
+        if self.cutoff <= 0 or self.beta <= 0 or self.exclude < 0:
+            raise ParameterError(
+                f"Contacts: cutoff={self.cutoff}, beta={self.beta} and exclude={self.exclude} must not be negative, nor the first two zero"
+            )
+        if self.soft_min is None:
+            object.__setattr__(self, "soft_min", self.kind == "smooth")
+        if self.kind == "hard" and self.soft_min:
+            raise ParameterError(
+                "Contacts: a hard contact is of the smallest distance; leave out soft_min or take kind='smooth'"
+            )
+        super().__post_init__()
+
+    @property
+    def title(self) -> str:
+        """``Contacts('protein', kind='smooth')``."""
+        told = [repr(s) for s in (self.selection, self.other) if s is not None]
+        if self.pairs is not None:
+            told.append(f"{len(self.pairs)} pairs")
+        return f"Contacts({', '.join([*told, f'kind={self.kind!r}', f'scheme={self.scheme!r}'])})"
+
+    @property
+    def has_gradient(self) -> bool:
+        """True but for hard contacts."""
+        return self.kind != "hard"
+
+    @property
+    def instead(self) -> str:
+        """What to bias instead of hard contacts."""
+        return "use kind='smooth', which counts the same contacts and has one"
+
+    def parts(self, labels: Labels) -> list[Any]:
+        """The bound kernel."""
+        pairs = self._pairs(labels)
+        if len(pairs) == 0:
+            raise labels.none(self.title, f"with exclude={self.exclude} no pair of residues is left")
+        atoms = {r: _atoms_of(labels.topology.residue(r), self.scheme) for r in np.unique(pairs).tolist()}
+        empty = [labels.residue(r) for r, found in atoms.items() if not found]
+        if empty:
+            raise labels.none(
+                self.title,
+                f"{' '.join(empty[:8])} have no atom for scheme={self.scheme!r}; leave them out of the selection",
+            )
+        tag = reference_tag(self.kind, self.scheme, self.cutoff, self.soft_min, self.beta)
+        columns, rows = [], []
+        what = "distance" if self.kind == "distance" else "contact"
+        for number, (a, b) in enumerate(pairs.tolist()):
+            first, second = np.array(atoms[a]), np.array(atoms[b])
+            block = np.empty((len(first) * len(second), 3), dtype=np.int32)
+            block[:, 0], block[:, 1] = np.repeat(first, len(second)), np.tile(second, len(first))
+            block[:, 2] = number
+            rows.append(block)
+            names, keys = (labels.residue(a), labels.residue(b)), (labels.residue_key(a), labels.residue_key(b))
+            unit = "nm" if self.kind == "distance" else ""
+            used = tuple(atoms[a] + atoms[b])
+            columns.append(
+                Column(
+                    f"{what} {names[0]} - {names[1]}", what, used, names, f"{what} {keys[0]} {keys[1]} {tag}", unit=unit
+                )
+            )
+        table = np.concatenate(rows)
+        params = np.array(
+            [[float(self.periodic), _KINDS[self.kind], float(bool(self.soft_min)), self.cutoff, self.beta]]
+        )
+        return [part(self, columns, kernel, table[:, :2], table[:, 2], params)]
+
+    def _pairs(self, labels: Labels) -> np.ndarray:
+        topology = labels.topology
+        if self.pairs is not None:
+            if self.pairs.min() < 0 or self.pairs.max() >= topology.n_residues:
+                raise labels.none(
+                    self.title,
+                    f"residues {self.pairs.min()}..{self.pairs.max()} were asked for, it has {topology.n_residues}",
+                )
+            return self.pairs
+        first = self._residues(labels, self.selection)
+        second = first if self.other is None else self._residues(labels, self.other)
+        chain = np.array([residue.chain.index for residue in topology.residues])
+        rows, columns = np.repeat(first, len(second)), np.tile(second, len(first))
+        pairs = np.unique(np.sort(np.column_stack([rows, columns]), axis=1), axis=0)
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+        close = (chain[pairs[:, 0]] == chain[pairs[:, 1]]) & (pairs[:, 1] - pairs[:, 0] <= self.exclude)
+        return pairs[~close]
+
+    def _residues(self, labels: Labels, selection: str | None) -> np.ndarray:
+        if selection is None:
+            return np.array(
+                [r.index for r in labels.topology.residues if any(a.name == "CA" for a in r.atoms)], dtype=np.int64
+            )
+        return np.unique([labels.residue_of(a) for a in labels.select(selection, self.title).tolist()])
+
+
+def _atoms_of(residue: mdtraj.core.topology.Residue, scheme: str) -> list[int]:
+    if scheme == "ca":
+        return [a.index for a in residue.atoms if a.name == "CA"]
+    chosen = [a for a in residue.atoms if scheme != "sidechain-heavy" or a.is_sidechain]
+    if scheme != "closest" and not (scheme == "sidechain-heavy" and residue.name == "GLY"):
+        chosen = [a for a in chosen if a.element is None or a.element.symbol != "H"]
+    return [a.index for a in chosen]
+
+
+@jit
+def kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no-untyped-def]
+    """Index: two atoms, then the output; the terms of an output stand together. Params: (periodic, kind, soft, cutoff, beta)."""
+    cell = prepare_box(box, has_box and params[0, 0] > 0.0)
+    kind, soft, cutoff, beta = params[0, 1], params[0, 2] > 0.0, params[0, 3], params[0, 4]
+    start = 0
+    while start < index.shape[0]:
+        o = index[start, 2]
+        shortest, closest, stop = _closest(xyz, index, start, cell)
+        r, total = math.sqrt(shortest), 1.0
+        if soft and r > 0.0:
+            total = _soft_sum(xyz, index, start, stop, cell, beta, r)
+            r = beta / (beta / r + math.log(total))
+        slope = 1.0
+        if kind == 0.0:
+            out[o] = r
+        elif kind == 1.0:
+            out[o] = 1.0 if r <= cutoff else 0.0 if r > cutoff else r
+            slope = 0.0
+        else:
+            x6 = (r / cutoff) ** 6
+            out[o] = 1.0 / (1.0 + x6)
+            slope = -6.0 * x6 / r / (1.0 + x6) ** 2 if r > 0.0 else 0.0
+        if grad.shape[0] > 0 and slope != 0.0 and r > 0.0:
+            if soft:
+                _soft_gradient(
+                    xyz, index, start, stop, cell, beta, math.sqrt(shortest), r, cot[o] * slope / total, grad
+                )
+            else:
+                i, j = index[closest, 0], index[closest, 1]
+                d = difference(xyz, i, j, cell)
+                axpy(grad, j, cot[o] * slope / r, d)
+                axpy(grad, i, -cot[o] * slope / r, d)
+        start = stop
+
+
+@jit
+def _closest(xyz, index, start, cell):  # type: ignore[no-untyped-def]
+    """(squared distance, row) of the closest pair of an output, and where the next output begins."""
+    shortest, closest, n = math.inf, start, start
+    while n < index.shape[0] and index[n, 2] == index[start, 2]:
+        d = difference(xyz, index[n, 0], index[n, 1], cell)
+        square = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
+        if square < shortest or square != square:  # NaN is taken, and stays
+            shortest, closest = square, n
+        n += 1
+    return shortest, closest, n
+
+
+@jit
+def _soft_sum(xyz, index, start, stop, cell, beta, r):  # type: ignore[no-untyped-def]
+    """sum(exp(beta / r_n - beta / r)), which cannot overflow as r is the smallest."""
+    total = 0.0
+    for n in range(start, stop):
+        d = difference(xyz, index[n, 0], index[n, 1], cell)
+        total += math.exp(beta / math.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2]) - beta / r)
+    return total
+
+
+@jit
+def _soft_gradient(xyz, index, start, stop, cell, beta, shortest, r, factor, grad):  # type: ignore[no-untyped-def]
+    for n in range(start, stop):
+        i, j = index[n, 0], index[n, 1]
+        d = difference(xyz, i, j, cell)
+        length = math.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
+        weight = math.exp(beta / length - beta / shortest) * (r / length) ** 2
+        axpy(grad, j, factor * weight / length, d)
+        axpy(grad, i, -factor * weight / length, d)

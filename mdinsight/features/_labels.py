@@ -1,0 +1,119 @@
+"""What atoms and residues are called in column names, and by which key they are found in another topology."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+
+import mdtraj
+import numpy as np
+
+from mdinsight.errors import SelectionError, TopologyError
+from mdinsight.trajectories import select_atoms, topology_hash
+
+
+class Labels:
+    """A topology with the names of its parts.
+
+    ``ALA2`` names a residue (``B:ALA2`` where several chains are more than water and ions); its key ``0:2`` is the chain's number
+    and the residue's number without the residue's name, so a mutant's residue has the same key. What would be named or keyed
+    twice is numbered (``#2``).
+    """
+
+    def __init__(self, topology: mdtraj.Topology, name: str = "") -> None:
+        self.topology = topology
+        self.name = name
+        self._atoms: dict[int, tuple[str, str]] = {}
+
+    @cached_property
+    def hash(self) -> str:
+        """Content identity of the topology."""
+        return topology_hash(self.topology)
+
+    @cached_property
+    def _residues(self) -> list[tuple[str, str]]:
+        chains = list(self.topology.chains)
+        told = [c for c in chains if any(r.n_atoms > 1 and not r.is_water for r in c.residues)]
+        letters = [str(getattr(c, "chain_id", None) or c.index) for c in chains]
+        if len(set(letters)) < len(letters):
+            letters = [str(c.index) for c in chains]
+        seen: Counter[str] = Counter()
+        labels = []
+        for residue in self.topology.residues:
+            key = f"{residue.chain.index}:{residue.resSeq}"
+            name = f"{residue.name}{residue.resSeq}"
+            if len(told) > 1:
+                name = f"{letters[residue.chain.index]}:{name}"
+            seen[key] += 1
+            twin = f"#{seen[key]}" if seen[key] > 1 else ""
+            labels.append((name + twin, key + twin))
+        return labels
+
+    def residue(self, index: int) -> str:
+        """Name of a residue, e.g. ``ALA2``."""
+        return self._residues[index][0]
+
+    def residue_key(self, index: int) -> str:
+        """Key of a residue, e.g. ``0:2``."""
+        return self._residues[index][1]
+
+    def atom(self, index: int) -> str:
+        """Name of an atom, e.g. ``ALA2-CA``."""
+        return self._atom(index)[0]
+
+    def atom_key(self, index: int) -> str:
+        """Key of an atom, e.g. ``0:2:CA``."""
+        return self._atom(index)[1]
+
+    def residue_of(self, atom: int) -> int:
+        """Number of the residue that an atom is in."""
+        return int(self.topology.atom(atom).residue.index)
+
+    def residues_of(self, atoms: tuple[int, ...]) -> tuple[str, ...]:
+        """Names of the residues that atoms are in, each once, in order."""
+        return tuple(dict.fromkeys(self.residue(self.residue_of(a)) for a in atoms))
+
+    def _atom(self, index: int) -> tuple[str, str]:
+        if index not in self._atoms:
+            residue = self.topology.atom(index).residue
+            seen: Counter[str] = Counter()
+            for atom in residue.atoms:
+                seen[atom.name] += 1
+                name = atom.name if seen[atom.name] == 1 else f"{atom.name}#{seen[atom.name]}"
+                label, key = self._residues[residue.index]
+                self._atoms[atom.index] = f"{label}-{name}", f"{key}:{name}"
+        return self._atoms[index]
+
+    def select(self, selection: str | np.ndarray, who: str) -> np.ndarray:
+        """Numbers of the atoms selected.
+
+        Raises
+        ------
+        SelectionError
+            If the selection matches nothing, cannot be parsed, or names an atom that is not there.
+        """
+        try:
+            return np.asarray(select_atoms(self.topology, selection), dtype=np.int64)
+        except SelectionError as error:
+            raise SelectionError(f"{who}: {error} (in {self})") from error
+
+    def atoms(self, table: np.ndarray, who: str) -> np.ndarray:
+        """A table of atom numbers, checked against the topology."""
+        if len(table) == 0 or table.min() < 0 or table.max() >= self.topology.n_atoms:
+            raise SelectionError(f"{who} names atoms {table.min()}..{table.max()}; {self} numbers its atoms from 0")
+        return table
+
+    def none(self, who: str, hint: str = "") -> TopologyError:
+        """The error for a feature that finds nothing here."""
+        return TopologyError(
+            f"{who} finds none in {self}: its residues are {self.some_residues()}{'; ' if hint else ''}{hint}"
+        )
+
+    def some_residues(self, most: int = 12) -> str:
+        """The first residues, for an error."""
+        names = [self.residue(i) for i in range(min(most, self.topology.n_residues))]
+        more = self.topology.n_residues - len(names)
+        return " ".join(names) + (f" and {more} more" if more > 0 else "")
+
+    def __str__(self) -> str:
+        return f"{self.name or 'the topology'} ({self.topology.n_atoms} atoms)"

@@ -1,0 +1,176 @@
+"""Bound parts: one kernel, or one function of frames, with its arrays for one topology."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import mdtraj
+import numpy as np
+
+from mdinsight.errors import ParameterError
+from mdinsight.features._jit import Kernel, over_frames, ready
+from mdinsight.series import Column
+
+if TYPE_CHECKING:
+    from mdinsight.features._base import Feature
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kernel with its arrays for one topology.
+
+    ``index`` is (n_terms, k) int32: the first ``atom_columns`` hold atom numbers, the others the number of the output that the term
+    goes to, -1 for none. ``params`` is (n_terms, p) or (1, p) float64. A ``collective`` kernel needs all its terms whichever outputs are
+    kept.
+    """
+
+    feature: Feature
+    columns: tuple[Column, ...]
+    kernel: Kernel
+    index: np.ndarray
+    atom_columns: int
+    params: np.ndarray
+    collective: bool = False
+
+    @property
+    def atoms(self) -> np.ndarray:
+        """Numbers of the atoms that the kernel reads."""
+        return np.unique(self.index[:, : self.atom_columns])
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether the kernel gives a gradient."""
+        return self.feature.has_gradient
+
+    def take(self, keep: Sequence[int]) -> Part:
+        """The same kernel computing some of its outputs only."""
+        new = np.full(len(self.columns) + 1, -1, dtype=np.int32)  # the last entry is what -1 refers to
+        new[list(keep)] = np.arange(len(keep), dtype=np.int32)
+        index = self.index.copy()
+        index[:, self.atom_columns :] = new[index[:, self.atom_columns :]]
+        params = self.params
+        if not self.collective:
+            rows = (index[:, self.atom_columns :] >= 0).any(axis=1)
+            params = params[rows] if len(params) == len(index) and len(params) > 1 else params
+            index = index[rows]
+        return replace(self, columns=tuple(self.columns[i] for i in keep), index=_int32(index), params=_float64(params))
+
+    def local(self, atoms: np.ndarray) -> Part:
+        """The same kernel for coordinates that hold only ``atoms`` (sorted)."""
+        index = self.index.copy()
+        index[:, : self.atom_columns] = np.searchsorted(atoms, index[:, : self.atom_columns])
+        return replace(self, index=_int32(index))
+
+    def compute(self, xyz: np.ndarray, box: np.ndarray | None, time: np.ndarray | None = None) -> np.ndarray:
+        """Values of a chunk of frames: (n_frames, n_columns) float32."""
+        return over_frames(self.kernel, xyz, box, self.index, self.params, len(self.columns))
+
+    def evaluate(
+        self, xyz: np.ndarray, box: np.ndarray | None, cotangent: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values of one frame and the gradient (n_atoms, 3) of cotangent . values (no rows without a cotangent)."""
+        out = np.empty(len(self.columns))
+        grad = np.zeros_like(xyz) if cotangent is not None else np.empty((0, 3))
+        cot = _float64(cotangent) if cotangent is not None else np.empty(0)
+        cell = np.zeros((3, 3)) if box is None else box
+        ready(self.kernel)(xyz, cell, box is not None, self.index, self.params, out, cot, grad)
+        return out, grad
+
+
+@dataclass(frozen=True)
+class TrajectoryPart:
+    """A function of an ``mdtraj.Trajectory`` of ``atoms``; for kinds that have no kernel."""
+
+    feature: Feature
+    columns: tuple[Column, ...]
+    atoms: np.ndarray
+    topology: mdtraj.Topology
+    function: Callable[[mdtraj.Trajectory], np.ndarray]
+    outputs: tuple[int, ...]
+    width: int
+    gradient: Callable[[mdtraj.Trajectory, np.ndarray], np.ndarray] | None = None
+    within: np.ndarray | None = None
+    """Where ``atoms`` stand in the coordinates that are read; None if the coordinates are those of ``atoms``."""
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether a gradient was given."""
+        return self.gradient is not None
+
+    def take(self, keep: Sequence[int]) -> TrajectoryPart:
+        """The same function with some of its outputs only."""
+        return replace(self, columns=tuple(self.columns[i] for i in keep), outputs=tuple(self.outputs[i] for i in keep))
+
+    def local(self, atoms: np.ndarray) -> TrajectoryPart:
+        """The same function for coordinates that hold only ``atoms`` (sorted)."""
+        return replace(self, within=np.searchsorted(atoms, self.atoms))
+
+    def compute(self, xyz: np.ndarray, box: np.ndarray | None, time: np.ndarray | None = None) -> np.ndarray:
+        """Values of a chunk of frames: (n_frames, n_columns) float32."""
+        frames = self._frames(xyz, box, time)
+        values = np.asarray(self.function(frames))
+        values = values[:, None] if values.ndim == 1 else values
+        if values.shape != (len(frames.xyz), self.width):
+            raise ParameterError(
+                f"{self.feature.title} gave an array of shape {values.shape} for {len(frames.xyz)} frames and {self.width} names; "
+                f"return one of shape (n_frames, {self.width})"
+            )
+        return np.ascontiguousarray(values[:, list(self.outputs)], dtype=np.float32)
+
+    def evaluate(
+        self, xyz: np.ndarray, box: np.ndarray | None, cotangent: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values of one frame and, where the function has one, the gradient of cotangent . values."""
+        cell = None if box is None else box[None]
+        values = self.compute(xyz[None], cell)[0].astype(np.float64)
+        grad = np.zeros_like(xyz) if cotangent is not None else np.empty((0, 3))
+        if cotangent is not None and self.gradient is not None:
+            weights = np.zeros(self.width)
+            weights[list(self.outputs)] = cotangent
+            frame = self._frames(xyz[None], cell, None)
+            grad[self.atoms] += np.asarray(self.gradient(frame, weights), dtype=np.float64).reshape(-1, 3)
+        return values, grad
+
+    def _frames(self, xyz: np.ndarray, box: np.ndarray | None, time: np.ndarray | None) -> mdtraj.Trajectory:
+        chosen = np.ascontiguousarray(xyz[:, self.atoms if self.within is None else self.within], dtype=np.float32)
+        frames = mdtraj.Trajectory(chosen, self.topology, time)
+        if box is not None:
+            frames.unitcell_vectors = np.asarray(box, dtype=np.float32)
+        return frames
+
+
+AnyPart = Part | TrajectoryPart
+
+
+def restricted(parts: Sequence[AnyPart], keys: set[str]) -> list[AnyPart]:
+    """The parts with only the columns of these keys."""
+    kept: list[AnyPart] = []
+    for part in parts:
+        keep = [i for i, column in enumerate(part.columns) if column.key in keys]
+        if len(keep) == len(part.columns):
+            kept.append(part)
+        elif keep:
+            kept.append(part.take(keep))
+    return [part for part in kept if part.columns]
+
+
+def part(
+    feature: Feature, columns: Sequence[Column], kernel: Kernel, atoms: Any, outputs: Any, params: Any, **kw: Any
+) -> Part:
+    """A :class:`Part` out of its atoms (n_terms, k), outputs (n_terms, m) and params, cast as the kernels take them."""
+    atoms, outputs = np.atleast_2d(np.asarray(atoms)), np.asarray(outputs)
+    outputs = outputs[:, None] if outputs.ndim == 1 else outputs
+    params = np.asarray(params, dtype=np.float64)
+    params = params[:, None] if params.ndim == 1 else params
+    index = _int32(np.hstack([atoms, outputs]))
+    return Part(feature, tuple(columns), kernel, index, atoms.shape[1], _float64(params), **kw)
+
+
+def _int32(array: Any) -> np.ndarray:
+    return np.require(array, np.int32, ["C", "W"])
+
+
+def _float64(array: Any) -> np.ndarray:
+    return np.require(array, np.float64, ["C", "W"])

@@ -1,0 +1,89 @@
+"""Radius of gyration."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from mdinsight.features._base import Feature, reference_tag
+from mdinsight.features._geometry import prepare_box
+from mdinsight.features._jit import jit
+from mdinsight.features._labels import Labels
+from mdinsight.features._parts import part
+from mdinsight.features._selection import as_selection, told
+from mdinsight.features._whole import first_of_molecule, gather
+from mdinsight.series import Column
+
+
+class RadiusOfGyration(Feature):
+    """Radius of gyration in nm.
+
+    Parameters
+    ----------
+    selection
+        Which atoms.
+    mass_weighted
+        Weigh atoms by mass, else all alike.
+    periodic
+        Make molecules whole first where there is a box.
+    """
+
+    selection: Any = "protein"
+    mass_weighted: bool = True
+    periodic: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "selection", as_selection(self.selection))
+        super().__post_init__()
+
+    @property
+    def title(self) -> str:
+        """``RadiusOfGyration('protein')``."""
+        return f"RadiusOfGyration({told(self.selection)})"
+
+    def parts(self, labels: Labels) -> list[Any]:
+        """The bound kernel."""
+        atoms = labels.select(self.selection, self.title)
+        if len(atoms) == 0:
+            raise labels.none(self.title, "choose other atoms")
+        mass = np.ones(len(atoms))
+        if self.mass_weighted:
+            elements = [labels.topology.atom(int(i)).element for i in atoms]
+            unknown = [labels.atom(int(i)) for i, e in zip(atoms, elements, strict=True) if e is None]
+            if unknown:
+                raise labels.none(self.title, f"the element of {unknown[0]} is not known; use mass_weighted=False")
+            mass = np.array([element.mass for element in elements])
+        used = tuple(int(i) for i in atoms)
+        key = f"rg {reference_tag(self.hash)}"
+        column = Column(f"rg ({told(self.selection)})", "rg", used, labels.residues_of(used), key, unit="nm")
+        params = np.column_stack(
+            [mass, first_of_molecule(labels.topology, atoms), np.full(len(atoms), float(self.periodic))]
+        )
+        return [part(self, [column], kernel, atoms[:, None], np.zeros(len(atoms)), params, collective=True)]
+
+
+@jit
+def kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no-untyped-def]
+    """Index: an atom, then the output. Params: (mass, first of its molecule, periodic)."""
+    cell = prepare_box(box, has_box and params[0, 2] > 0.0)
+    x = gather(xyz, index, params[:, 1], cell)
+    total = 0.0
+    centre = np.zeros(3)
+    for n in range(x.shape[0]):
+        total += params[n, 0]
+        for c in range(3):
+            centre[c] += params[n, 0] * x[n, c]
+    centre /= total
+    square = 0.0
+    for n in range(x.shape[0]):
+        for c in range(3):
+            x[n, c] -= centre[c]
+            square += params[n, 0] * x[n, c] * x[n, c]
+    rg = math.sqrt(square / total)
+    out[0] = rg
+    if grad.shape[0] > 0 and rg > 0.0:
+        for n in range(x.shape[0]):
+            for c in range(3):
+                grad[index[n, 0], c] += cot[0] * params[n, 0] * x[n, c] / (total * rg)

@@ -1,0 +1,155 @@
+"""Torsions: backbone and side-chain dihedral angles, or any four atoms, as cosine and sine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from mdtraj.geometry import dihedral
+
+from mdinsight.errors import ParameterError
+from mdinsight.features._base import Feature, atom_table
+from mdinsight.features._geometry import difference, prepare_box, torsion, torsion_gradient
+from mdinsight.features._jit import jit
+from mdinsight.features._labels import Labels
+from mdinsight.features._parts import Part, part
+from mdinsight.series import Column
+
+# Which of the four atoms stands in the residue that the torsion is named after (IUPAC-IUB 1970, doi:10.1021/bi00820a001).
+_OWNER = {"phi": 2, "psi": 1, "omega": 1, "chi1": 1, "chi2": 1, "chi3": 1, "chi4": 1, "chi5": 1}
+_CHI = tuple(f"chi{i}" for i in range(1, 6))
+
+
+class Torsions(Feature):
+    """Torsion angles, each as a cosine and a sine column, or with ``raw=True`` as the angle itself (radians, period 2 pi).
+
+    Parameters
+    ----------
+    kinds
+        Names apart by spaces out of ``phi psi omega chi1 chi2 chi3 chi4 chi5``; ``chi`` is all five; by default ``phi psi``, unless
+        quadruplets are given. An array (n, 4) of atom numbers stands for ``quadruplets``.
+    raw
+        The angle in (-pi, pi] instead of its cosine and sine.
+    quadruplets
+        (n, 4) atom numbers of further torsions.
+    periodic
+        Take bond vectors between nearest images where there is a box.
+
+    Notes
+    -----
+    The angle has IUPAC's sign (doi:10.1021/bi00820a001). omega is that of the bond from the residue to the next. At exactly
+    collinear atoms a torsion is not defined; cosine is 1, sine 0 and the gradient zero there.
+    """
+
+    kinds: Any = None
+    raw: bool = False
+    quadruplets: Any = None
+    periodic: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kinds is None:
+            object.__setattr__(self, "kinds", "phi psi" if self.quadruplets is None else "")
+        elif not isinstance(self.kinds, str):
+            if self.quadruplets is not None:
+                raise ParameterError("Torsions: give the atoms once, as quadruplets=")
+            object.__setattr__(self, "quadruplets", self.kinds)
+            object.__setattr__(self, "kinds", "")
+        if self.quadruplets is not None:
+            object.__setattr__(self, "quadruplets", atom_table(self.quadruplets, 4, "Torsions"))
+        names: list[str] = []
+        for name in self.kinds.split():
+            names.extend(_CHI if name == "chi" else (name,))
+        unknown = [name for name in names if name not in _OWNER]
+        if unknown or (not names and self.quadruplets is None):
+            raise ParameterError(
+                f"Torsions({self.kinds!r}): {' '.join(unknown) or 'nothing'} is no torsion; known are {' '.join(_OWNER)} and chi"
+            )
+        object.__setattr__(self, "kinds", " ".join(dict.fromkeys(names)))
+        super().__post_init__()
+
+    @property
+    def title(self) -> str:
+        """``Torsions('phi psi')``."""
+        return f"Torsions({self.kinds!r})" if self.kinds else f"Torsions({len(self.quadruplets)} quadruplets)"
+
+    def parts(self, labels: Labels) -> list[Any]:
+        """The bound kernel."""
+        found = list(self._named(labels))
+        if self.quadruplets is not None:
+            for row in labels.atoms(self.quadruplets, self.title):
+                atoms = tuple(int(i) for i in row)
+                found.append(
+                    (
+                        "torsion",
+                        atoms,
+                        " - ".join(labels.atom(i) for i in atoms),
+                        " ".join(labels.atom_key(i) for i in atoms),
+                    )
+                )
+        if not found:
+            raise labels.none(self.title)
+        columns: list[Column] = []
+        outputs = np.full((len(found), 3), -1)
+        for row, (kind, atoms, name, key) in enumerate(found):
+            residues = labels.residues_of(atoms)
+            for which, prefix in ((2, ""),) if self.raw else ((0, "cos "), (1, "sin ")):
+                outputs[row, which] = len(columns)
+                columns.append(
+                    Column(
+                        f"{prefix}{kind} {name}",
+                        kind,
+                        atoms,
+                        residues,
+                        f"{prefix}{kind} {key}",
+                        unit="rad" if self.raw else "",
+                        period=2 * math.pi if self.raw else None,
+                    )
+                )
+        params = np.full((1, 1), float(self.periodic))
+        return [_part(self, columns, found, outputs, params)]
+
+    def _named(self, labels: Labels) -> Iterator[tuple[str, tuple[int, ...], str, str]]:
+        """(kind, atoms, residue's name, residue's key), in the order of the residues, phi before psi."""
+        rows = []
+        for place, kind in enumerate(self.kinds.split()):
+            for quadruplet in getattr(dihedral, f"indices_{kind}")(labels.topology):
+                atoms = tuple(int(i) for i in quadruplet)
+                rows.append((labels.residue_of(atoms[_OWNER[kind]]), place, kind, atoms))
+        for residue, _, kind, atoms in sorted(rows):
+            yield kind, atoms, labels.residue(residue), labels.residue_key(residue)
+
+
+def _part(feature: Torsions, columns: list[Column], found: list[Any], outputs: np.ndarray, params: np.ndarray) -> Part:
+    return part(feature, columns, kernel, [atoms for _, atoms, _, _ in found], outputs, params)
+
+
+@jit
+def kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no-untyped-def]
+    """Index: four atoms, then the outputs of cosine, sine and angle. Params: (periodic,)."""
+    cell = prepare_box(box, has_box and params[0, 0] > 0.0)
+    for n in range(index.shape[0]):
+        i, j, k, l = index[n, 0], index[n, 1], index[n, 2], index[n, 3]  # noqa: E741
+        u = difference(xyz, i, j, cell)
+        v = difference(xyz, j, k, cell)
+        w = difference(xyz, k, l, cell)
+        x, y = torsion(u, v, w)
+        length = math.sqrt(x * x + y * y)
+        cosine, sine = (x / length, y / length) if length > 0.0 else (1.0, 0.0) if length == 0.0 else (length, length)
+        c, s, a = index[n, 4], index[n, 5], index[n, 6]
+        factor = 0.0
+        if c >= 0:
+            out[c] = cosine
+        if s >= 0:
+            out[s] = sine
+        if a >= 0:
+            out[a] = math.atan2(y, x)
+        if grad.shape[0] > 0:
+            if c >= 0:
+                factor -= sine * cot[c]
+            if s >= 0:
+                factor += cosine * cot[s]
+            if a >= 0:
+                factor += cot[a]
+            torsion_gradient(u, v, w, (i, j, k, l), factor, grad)
