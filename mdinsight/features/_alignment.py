@@ -37,7 +37,7 @@ class Reference(Record):
             reference = mdtraj.load(os.fspath(reference))
         if not isinstance(reference, mdtraj.Trajectory):
             raise ParameterError(
-                f"{who}: the reference is one frame as an mdtraj.Trajectory, or a PDB file; got {type(reference).__name__}"
+                f"{who}: the reference is one frame, an mdtraj.Trajectory or a PDB file; got {type(reference).__name__}"
             )
         if reference.n_frames != 1:
             raise ParameterError(
@@ -75,8 +75,8 @@ class Reference(Record):
             labels.atom(int(atoms[0])),
         )
         raise TopologyError(
-            f"{who}: the selection is {len(atoms)} atoms of {labels} and {len(self.keys)} of the reference, and they are not the same "
-            f"(e.g. {strange}); choose atoms that both have, in the same order"
+            f"{who}: the selection is {len(atoms)} atoms of {labels} and {len(self.keys)} of the reference, and not "
+            f"the same (e.g. {strange}); choose atoms that both have, in the same order"
         )
 
 
@@ -86,7 +86,8 @@ class RMSD(Feature):
     Parameters
     ----------
     reference
-        One frame: an ``mdtraj.Trajectory``, or a file that mdtraj loads by itself (PDB). Only the selected atoms are kept.
+        One frame: an ``mdtraj.Trajectory``, or a file that mdtraj loads by itself (PDB). Only the selected atoms are
+        kept.
     selection
         The atoms that are superposed and compared.
     periodic
@@ -94,9 +95,9 @@ class RMSD(Feature):
 
     Notes
     -----
-    The rotation is the largest eigenvector of a quaternion matrix (Coutsias et al. 2004, doi:10.1002/jcc.20110), so it is never a reflection. By the
-    envelope theorem the gradient needs no derivative of the rotation. At the reference itself (below 1e-10 nm) RMSD has a kink; its
-    gradient is given as zero there.
+    The rotation is the largest eigenvector of a quaternion matrix (Coutsias et al. 2004, doi:10.1002/jcc.20110), so
+    it is never a reflection. By the envelope theorem the gradient needs no derivative of the rotation. At the
+    reference itself (below 1e-10 nm) RMSD has a kink; its gradient is given as zero there.
     """
 
     reference: Any
@@ -141,7 +142,8 @@ class Positions(Feature):
     Notes
     -----
     The gradient is exact: it goes through the rotation by the perturbation of its quaternion, an eigenvector
-    (Coutsias et al. 2004, doi:10.1002/jcc.20110). Where the rotation is not determined (collinear atoms) that part is left out.
+    (Coutsias et al. 2004, doi:10.1002/jcc.20110). Where the rotation is not determined (collinear atoms) that part is
+    left out.
     """
 
     reference: Any
@@ -190,7 +192,7 @@ def _params(labels: Labels, atoms: np.ndarray, target: np.ndarray, weights: np.n
 
 @jit
 def _superpose(x, params):  # type: ignore[no-untyped-def]
-    """Centre x on its weighted atoms, in place; eigenvalues and eigenvectors (the largest first) and the rotation onto the reference."""
+    """Centre x on its weighted atoms, in place; eigenvalues and eigenvectors (the largest first), rotation, weight."""
     centre = np.zeros(3)
     total = 0.0
     for n in range(x.shape[0]):
@@ -236,7 +238,7 @@ def _rotation(q):  # type: ignore[no-untyped-def]
 
 @jit
 def rmsd_kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no-untyped-def]
-    """Index: an atom, then the output. Params: (reference from its centre, weight, first of its molecule, periodic, centre)."""
+    """Index: an atom, then the output. Params: (reference - centre, weight, first of its molecule, periodic, centre)."""
     cell = prepare_box(box, has_box and params[0, 5] > 0.0)
     x = gather(xyz, index, params[:, 4], cell)
     _, _, r, total = _superpose(x, params)
@@ -291,7 +293,7 @@ def _positions_gradient(x, values, vectors, r, total, index, params, cot, grad):
 
 @jit
 def _through_rotation(values, vectors, g):  # type: ignore[no-untyped-def]
-    """From the derivative by the rotation to that by the correlation matrix: dq = sum_k v_k (v_k . dM q) / (l_0 - l_k)."""
+    """Derivative by the rotation to that by the correlation matrix: dq = sum_k v_k (v_k . dM q) / (l_0 - l_k)."""
     w, x, y, z = vectors[0, 0], vectors[1, 0], vectors[2, 0], vectors[3, 0]
     d = np.empty(4)
     d[0] = (

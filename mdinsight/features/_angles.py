@@ -27,7 +27,8 @@ class Angles(Feature):
 
     Notes
     -----
-    The angle is atan2(|u x v|, u.v), exact to rounding near 0 and pi too. At exactly 0 and pi it has a kink; its gradient is given as zero there.
+    The angle is atan2(|u x v|, u.v), exact to rounding near 0 and pi too. At exactly 0 and pi it has a kink; its
+    gradient is given as zero there.
     """
 
     triplets: Any

@@ -63,13 +63,13 @@ class Definition(Model):
         return self if other == 0 else NotImplemented  # so that sum([...]) works
 
     def select(self, *patterns: str) -> Features:
-        """Only the columns whose names match any of the patterns (``*`` and ``?`` as in a shell); only these are computed."""
+        """Only the columns whose names match any of the patterns (``*``, ``?`` as in a shell); only these are computed."""
         if not patterns or not all(isinstance(p, str) for p in patterns):
             raise ParameterError(f"select{patterns!r}: give patterns of column names, such as 'phi*'")
         return Features((self,), patterns)
 
     def fixed(self, columns: Sequence[Column]) -> Features:
-        """Exactly these columns, found by their keys in whatever topology: what a coordinate that was fitted on them needs."""
+        """Exactly these columns, found by their keys in whatever topology: what a coordinate fitted on them needs."""
         return Features(self.items, (), tuple(c.key for c in columns), tuple(c.name for c in columns))
 
     def bind(self, topology: Any, name: str = "") -> Bound:
@@ -131,8 +131,8 @@ class Definition(Model):
         chunk
             Frames read at a time; by default about 16 MB of coordinates. The result is the same for any number.
         cache
-            True: results are kept in, and taken from, the user's cache folder (or ``MDINSIGHT_CACHE``); a path: that folder;
-            False: neither.
+            True: results are kept in, and taken from, the user's cache folder (or ``MDINSIGHT_CACHE``); a path: that
+            folder; False: neither.
         progress
             True for a bar, or anything that is called like ``tqdm``.
 
@@ -184,8 +184,8 @@ class Feature(Definition):
 class Features(Definition):
     """A union of features: their columns one after another, a column that two of them share once.
 
-    ``patterns`` restricts it to columns by name (see ``select``); ``keys`` fixes the columns exactly, with the ``names`` that they
-    had when they were fixed.
+    ``patterns`` restricts it to columns by name (see ``select``); ``keys`` fixes the columns exactly, with the
+    ``names`` that they had when they were fixed.
     """
 
     items: tuple[Definition, ...] = ()  # type: ignore[assignment]
@@ -243,7 +243,7 @@ class Features(Definition):
         if missing:
             raise TopologyError(
                 f"{labels} lacks {len(missing)} of the {len(self.keys)} columns that these features were fixed to, "
-                f"the first is {missing[0]!r}; use the topology they were made for, or features that both topologies have"
+                f"the first is {missing[0]!r}; use the topology they were made for, or features that both have"
             )
         return restricted(parts, set(self.keys))
 

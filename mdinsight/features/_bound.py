@@ -23,8 +23,8 @@ from mdinsight.trajectories import topology_hash
 class Bound:
     """Features bound to one topology.
 
-    ``value`` and ``vjp`` take one frame of the whole topology in double precision; ``compute`` takes a chunk of frames that holds
-    ``atoms`` only. ``parts`` are the kernels with their arrays, for whoever runs them elsewhere.
+    ``value`` and ``vjp`` take one frame of the whole topology in double precision; ``compute`` takes a chunk of
+    frames that holds ``atoms`` only. ``parts`` are the kernels with their arrays, for whoever runs them elsewhere.
     """
 
     def __init__(self, definition: Definition, parts: Sequence[AnyPart], labels: Labels) -> None:
@@ -175,7 +175,7 @@ def bind_all(definition: Definition, thing: Any) -> list[Bound]:
     if not common:
         raise TopologyError(
             f"{definition.title} has no column that is common to the {len(bounds)} topologies "
-            f"({'; '.join(str(bound.labels) for bound in bounds[:4])}); analyse them apart, or choose features that all have"
+            f"({'; '.join(str(bound.labels) for bound in bounds[:4])}); analyse them apart, or take features that all have"
         )
     if len(common) < len(counts):
         warnings.warn(

@@ -54,7 +54,7 @@ def _versioned(folder: Path) -> Path:
 
 
 class Cache:
-    """A folder of arrays by key. Nothing that goes wrong in it fails the analysis: it is said once and the work is done anew."""
+    """A folder of arrays by key. What goes wrong in it fails no analysis: it is said once and the work is done anew."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None, limit: int = LIMIT) -> None:
         self.folder = _versioned(Path(path) if path is not None else cache_folder())

@@ -27,26 +27,27 @@ class Contacts(Feature):
     Parameters
     ----------
     selection
-        Which residues: all that have an atom in the selection; None: those with a CA atom. An array (n, 2) of residue numbers (from 0, as mdtraj
-        counts them) stands for ``pairs``.
+        Which residues: all that have an atom in the selection; None: those with a CA atom. An array (n, 2) of residue
+        numbers (from 0, as mdtraj counts them) stands for ``pairs``.
     other
         A second selection: pairs between the two.
     pairs
         (n, 2) residue numbers.
     kind
-        ``"smooth"``: 1 / (1 + (r / cutoff)^6), which is the rational switching function (1 - x^6) / (1 - x^12), of the soft minimum
-        distance; ``"hard"``: 1 if the smallest distance is at most the cutoff, else 0, no gradient; ``"distance"``: the smallest distance itself in nm,
-        as ``mdtraj.compute_contacts`` gives it.
+        ``"smooth"``: 1 / (1 + (r / cutoff)^6), which is the rational switching function (1 - x^6) / (1 - x^12), of
+        the soft minimum distance; ``"hard"``: 1 if the smallest distance is at most the cutoff, else 0, no gradient;
+        ``"distance"``: the smallest distance itself in nm, as ``mdtraj.compute_contacts`` gives it.
     scheme
         Atoms that count: ``"closest-heavy"``, ``"closest"`` (hydrogens too), ``"ca"`` or ``"sidechain-heavy"``
         (for glycine its side-chain hydrogens, as in mdtraj).
     cutoff
         Contact distance, nm or a string such as ``"4.5 angstrom"``.
     exclude
-        Pairs of one chain at most so many residues apart in sequence are left out (2, as in mdtraj). Pairs given explicitly are all kept.
+        Pairs of one chain at most so many residues apart in sequence are left out (2, as in mdtraj). Pairs given
+        explicitly are all kept.
     soft_min
-        Use the differentiable minimum beta / log(sum(exp(beta / r))) (Bonomi et al. 2009, doi:10.1016/j.cpc.2009.05.011) rather than the smallest
-        distance; by default so for ``"smooth"`` alone.
+        Use the differentiable minimum beta / log(sum(exp(beta / r))) (Bonomi et al. 2009,
+        doi:10.1016/j.cpc.2009.05.011) rather than the smallest distance; by default so for ``"smooth"`` alone.
     beta
         Sharpness of the soft minimum in nm; 20 as in mdtraj.
     periodic
@@ -84,7 +85,7 @@ class Contacts(Feature):
         object.__setattr__(self, "beta", float(self.beta))
         if self.cutoff <= 0 or self.beta <= 0 or self.exclude < 0:
             raise ParameterError(
-                f"Contacts: cutoff={self.cutoff}, beta={self.beta} and exclude={self.exclude} must not be negative, nor the first two zero"
+                f"Contacts: cutoff={self.cutoff} and beta={self.beta} must be positive, exclude={self.exclude} not negative"
             )
         if self.soft_min is None:
             object.__setattr__(self, "soft_min", self.kind == "smooth")
@@ -184,7 +185,7 @@ def _atoms_of(residue: mdtraj.core.topology.Residue, scheme: str) -> list[int]:
 
 @jit
 def kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no-untyped-def]
-    """Index: two atoms, then the output; the terms of an output stand together. Params: (periodic, kind, soft, cutoff, beta)."""
+    """Index: two atoms, then the output (its terms together). Params: (periodic, kind, soft, cutoff, beta)."""
     cell = prepare_box(box, has_box and params[0, 0] > 0.0)
     kind, soft, cutoff, beta = params[0, 1], params[0, 2] > 0.0, params[0, 3], params[0, 4]
     start = 0

@@ -22,14 +22,15 @@ class Distances(Feature):
     Parameters
     ----------
     selection
-        A selection (``"name CA"``, or atom numbers): all pairs within it. An array (n, 2) of atom numbers stands for ``pairs``.
+        A selection (``"name CA"``, or atom numbers): all pairs within it. An array (n, 2) of atom numbers stands for
+        ``pairs``.
     other
         A second selection: all pairs between the two.
     pairs
         (n, 2) atom numbers.
     exclude
-        Pairs of residues of one chain that are at most so many steps apart in sequence are left out: 1 leaves out pairs within a residue
-        and between next neighbours, 2 the second neighbours as well; 0 leaves out none.
+        Pairs of residues of one chain that are at most so many steps apart in sequence are left out: 1 leaves out
+        pairs within a residue and between next neighbours, 2 the second neighbours as well; 0 leaves out none.
     periodic
         To the nearest image where there is a box, in a box of any shape.
 

@@ -51,7 +51,7 @@ class Code(Record):
 
 
 class Function(Feature):
-    """A function of your own: ``function(frames)`` takes an ``mdtraj.Trajectory`` and returns (n_frames, n_columns) numbers.
+    """A function of your own: ``function(frames)`` of an ``mdtraj.Trajectory`` returns (n_frames, n_columns) numbers.
 
     Parameters
     ----------
@@ -62,14 +62,14 @@ class Function(Feature):
     atoms
         The atoms that it is given.
     gradient
-        ``gradient(frame, cotangent)``, of one frame and (n_columns,) numbers: the (n_atoms, 3) derivative of cotangent . values. Without it the
-        feature has no gradient.
+        ``gradient(frame, cotangent)``, of one frame and (n_columns,) numbers: the (n_atoms, 3) derivative of
+        cotangent . values. Without it the feature has no gradient.
 
     Notes
     -----
-    The content is identified by the function's module, name and source and the source of the file that it stands in. A lambda, a closure, a
-    callable object, and a function typed at a prompt that uses other functions of the prompt cannot be identified so; their
-    results are not cached on disk. A Function cannot be saved in a model.
+    The content is identified by the function's module, name and source and the source of the file that it stands in.
+    A lambda, a closure, a callable object, and a function typed at a prompt that uses other functions of the prompt
+    cannot be identified so; their results are not cached on disk. A Function cannot be saved in a model.
     """
 
     function: Any

@@ -85,9 +85,10 @@ def _sort_rows(cell):
 def prepare_box(box, has_box):
     """The box as the minimum image needs it: (cell, inverse, mode, safe).
 
-    ``cell`` is the Minkowski-reduced lattice basis (so a strongly tilted box costs no correctness: for a reduced basis the nearest
-    image lies within one step of the rounded one; Semaev 2001, doi:10.1007/3-540-44670-2_13), ``mode`` 0 without a box, 1 for
-    a rectangular one and 2 for any other; below ``safe`` (nm squared) a rounded image is known to be the nearest.
+    ``cell`` is the Minkowski-reduced lattice basis (so a strongly tilted box costs no correctness: for a reduced
+    basis the nearest image lies within one step of the rounded one; Semaev 2001, doi:10.1007/3-540-44670-2_13),
+    ``mode`` 0 without a box, 1 for a rectangular one and 2 for any other; below ``safe`` (nm squared) a rounded image
+    is known to be the nearest.
     """
     cell = np.zeros((3, 3))
     inverse = np.zeros((3, 3))
@@ -170,7 +171,10 @@ def torsion(u, v, w):
 
 @jit
 def torsion_gradient(u, v, w, atoms, factor, grad):
-    """Add factor * d(torsion)/d(xyz) of four atoms (Blondel & Karplus 1996, doi:10.1002/(SICI)1096-987X(19960715)17:9<1132)."""
+    """Add factor * d(torsion)/d(xyz) of four atoms.
+
+    Blondel & Karplus 1996, doi:10.1002/(SICI)1096-987X(19960715)17:9<1132::AID-JCC5>3.0.CO;2-T.
+    """
     m = cross(u, v)
     n = cross(v, w)
     mm, nn, vv = dot(m, m), dot(n, n), dot(v, v)

@@ -76,8 +76,8 @@ def over_frames(
 ) -> np.ndarray:
     """Run a kernel over (n_frames, n_atoms, 3) float32 coordinates: (n_frames, n_out) float32.
 
-    Each frame is widened to double precision first, so the arithmetic is that of one frame inside MD, and a frame's values do
-    not depend on what stands beside it in the chunk.
+    Each frame is widened to double precision first, so the arithmetic is that of one frame inside MD, and a frame's
+    values do not depend on what stands beside it in the chunk.
     """
     out = np.empty((len(xyz), n_out), dtype=np.float32)
     has_box = boxes is not None

@@ -15,9 +15,9 @@ from mdinsight.trajectories import select_atoms, topology_hash
 class Labels:
     """A topology with the names of its parts.
 
-    ``ALA2`` names a residue (``B:ALA2`` where several chains are more than water and ions); its key ``0:2`` is the chain's number
-    and the residue's number without the residue's name, so a mutant's residue has the same key. What would be named or keyed
-    twice is numbered (``#2``).
+    ``ALA2`` names a residue (``B:ALA2`` where several chains are more than water and ions); its key ``0:2`` is the
+    chain's number and the residue's number without the residue's name, so a mutant's residue has the same key. What
+    would be named or keyed twice is numbered (``#2``).
     """
 
     def __init__(self, topology: mdtraj.Topology, name: str = "") -> None:

@@ -62,7 +62,9 @@ class _Analysis(Feature):
 
 
 class SASA(_Analysis):
-    """Solvent-accessible surface area in nm^2 (``mdtraj.shrake_rupley``; Shrake & Rupley 1973, doi:10.1016/0022-2836(73)90011-9). No gradient.
+    """Solvent-accessible surface area in nm^2; no gradient.
+
+    ``mdtraj.shrake_rupley``; Shrake & Rupley 1973, doi:10.1016/0022-2836(73)90011-9.
 
     Parameters
     ----------
@@ -119,8 +121,9 @@ class SASA(_Analysis):
 
 
 class SecondaryStructure(_Analysis):
-    """Secondary structure of each residue (DSSP by mdtraj; Kabsch & Sander 1983, doi:10.1002/bip.360221211): 1 in the column of what it is,
-    0 in the others. No gradient.
+    """Secondary structure of each residue: 1 in the column of what it is, 0 in the others; no gradient.
+
+    DSSP by mdtraj; Kabsch & Sander 1983, doi:10.1002/bip.360221211.
 
     Parameters
     ----------
@@ -179,16 +182,17 @@ class _Dssp:
 
 
 class HydrogenBonds(_Analysis):
-    """Hydrogen bonds by the criterion of Baker and Hubbard (1984, doi:10.1016/0079-6107(84)90007-5): H...A below 0.25 nm and D-H...A above
-    120 degrees, with mdtraj's distances and angles. No gradient.
+    """Hydrogen bonds: H...A below 0.25 nm and D-H...A above 120 degrees; no gradient.
+
+    The criterion of Baker & Hubbard 1984, doi:10.1016/0079-6107(84)90007-5, with mdtraj's distances and angles.
 
     Parameters
     ----------
     selection
         Donors (N-H and O-H) and acceptors (N and O) among these atoms.
     kind
-        ``"count"``: one column, the number of bonds; ``"bonds"``: a column of ones and zeros for each donor hydrogen and acceptor of
-        different residues.
+        ``"count"``: one column, the number of bonds; ``"bonds"``: a column of ones and zeros for each donor hydrogen
+        and acceptor of different residues.
     distance, angle
         The criterion, in nm and degrees.
     """

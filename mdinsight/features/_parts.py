@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Part:
     """One kernel with its arrays for one topology.
 
-    ``index`` is (n_terms, k) int32: the first ``atom_columns`` hold atom numbers, the others the number of the output that the term
-    goes to, -1 for none. ``params`` is (n_terms, p) or (1, p) float64. A ``collective`` kernel needs all its terms whichever outputs are
-    kept.
+    ``index`` is (n_terms, k) int32: the first ``atom_columns`` hold atom numbers, the others the number of the output
+    that the term goes to, -1 for none. ``params`` is (n_terms, p) or (1, p) float64. A ``collective`` kernel needs
+    all its terms whichever outputs are kept.
     """
 
     feature: Feature
@@ -114,8 +114,8 @@ class TrajectoryPart:
         values = values[:, None] if values.ndim == 1 else values
         if values.shape != (len(frames.xyz), self.width):
             raise ParameterError(
-                f"{self.feature.title} gave an array of shape {values.shape} for {len(frames.xyz)} frames and {self.width} names; "
-                f"return one of shape (n_frames, {self.width})"
+                f"{self.feature.title} gave an array of shape {values.shape} for {len(frames.xyz)} frames and {self.width} "
+                f"names; return one of shape (n_frames, {self.width})"
             )
         return np.ascontiguousarray(values[:, list(self.outputs)], dtype=np.float32)
 

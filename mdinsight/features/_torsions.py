@@ -17,19 +17,19 @@ from mdinsight.features._labels import Labels
 from mdinsight.features._parts import Part, part
 from mdinsight.series import Column
 
-# Which of the four atoms stands in the residue that the torsion is named after (IUPAC-IUB 1970, doi:10.1021/bi00820a001).
+# Which of the four atoms stands in the residue that the torsion is named after (IUPAC 1970, doi:10.1021/bi00820a001).
 _OWNER = {"phi": 2, "psi": 1, "omega": 1, "chi1": 1, "chi2": 1, "chi3": 1, "chi4": 1, "chi5": 1}
 _CHI = tuple(f"chi{i}" for i in range(1, 6))
 
 
 class Torsions(Feature):
-    """Torsion angles, each as a cosine and a sine column, or with ``raw=True`` as the angle itself (radians, period 2 pi).
+    """Torsions, each as a cosine and a sine column, or with ``raw=True`` as the angle itself (radians, period 2 pi).
 
     Parameters
     ----------
     kinds
-        Names apart by spaces out of ``phi psi omega chi1 chi2 chi3 chi4 chi5``; ``chi`` is all five; by default ``phi psi``, unless
-        quadruplets are given. An array (n, 4) of atom numbers stands for ``quadruplets``.
+        Names apart by spaces out of ``phi psi omega chi1 chi2 chi3 chi4 chi5``; ``chi`` is all five; by default ``phi
+        psi``, unless quadruplets are given. An array (n, 4) of atom numbers stands for ``quadruplets``.
     raw
         The angle in (-pi, pi] instead of its cosine and sine.
     quadruplets
@@ -39,8 +39,8 @@ class Torsions(Feature):
 
     Notes
     -----
-    The angle has IUPAC's sign (doi:10.1021/bi00820a001). omega is that of the bond from the residue to the next. At exactly
-    collinear atoms a torsion is not defined; cosine is 1, sine 0 and the gradient zero there.
+    The angle has IUPAC's sign (doi:10.1021/bi00820a001). omega is that of the bond from the residue to the next. At
+    exactly collinear atoms a torsion is not defined; cosine is 1, sine 0 and the gradient zero there.
     """
 
     kinds: Any = None
@@ -64,7 +64,8 @@ class Torsions(Feature):
         unknown = [name for name in names if name not in _OWNER]
         if unknown or (not names and self.quadruplets is None):
             raise ParameterError(
-                f"Torsions({self.kinds!r}): {' '.join(unknown) or 'nothing'} is no torsion; known are {' '.join(_OWNER)} and chi"
+                f"Torsions({self.kinds!r}): {' '.join(unknown) or 'nothing'} is no torsion; "
+                f"known are {' '.join(_OWNER)} and chi"
             )
         object.__setattr__(self, "kinds", " ".join(dict.fromkeys(names)))
         super().__post_init__()

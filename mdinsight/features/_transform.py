@@ -1,4 +1,4 @@
-"""Features of every frame of a data set: in parallel, in bounded memory, the same for any number of workers and any chunk."""
+"""Features of every frame of a data set: in parallel, and the same for any number of workers and any chunk."""
 
 from __future__ import annotations
 
@@ -140,8 +140,8 @@ def _refuse(task: _Task, values: np.ndarray) -> None:
     row, column = (int(i) for i in np.argwhere(bad)[0])
     origin = task.trajectory.origin
     raise NonFiniteError(
-        f"{origin.file}, frame {origin.frame(task.start + row)}: {task.bound.columns[column].name!r} is {values[row, column]} "
-        f"({int(bad.any(axis=1).sum())} frames of this chunk); look at the coordinates there, or leave those frames out"
+        f"{origin.file}, frame {origin.frame(task.start + row)}: {task.bound.columns[column].name!r} is "
+        f"{values[row, column]} ({int(bad.any(axis=1).sum())} frames of this chunk); look at the coordinates there, or leave those frames out"
     )
 
 
