@@ -54,11 +54,12 @@ def check_dim(dim: Any) -> None:
     """
     if dim is None:
         return
-    whole = isinstance(dim, numbers.Integral) and not isinstance(dim, bool) and dim >= 1
+    whole = isinstance(dim, numbers.Integral) and not isinstance(dim, bool) and int(dim) >= 1
     part = isinstance(dim, numbers.Real) and not isinstance(dim, numbers.Integral) and 0.0 < float(dim) <= 1.0
     if not (whole or part):
         raise ParameterError(
-            f"dim={dim!r} is not a dimension; give an int of at least 1, a fraction of the variance such as 0.95, or None for all"
+            f"dim={dim!r} is not a dimension; give an int of at least 1, a fraction of the variance such as 0.95, "
+            "or None for all"
         )
 
 
@@ -70,7 +71,7 @@ def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
 
 def check_count(name: str, value: Any, least: int) -> int:
     """An int of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < least:
         raise ParameterError(f"{name}={value!r} must be an int of at least {least}")
     return int(value)
 
@@ -88,9 +89,10 @@ def resolve_dim(dim: Any, variances: np.ndarray, warn: bool = True) -> int:
     if dim is None:
         return rank
     if isinstance(dim, numbers.Integral):
-        if dim > rank and warn:
+        if int(dim) > rank and warn:
             warnings.warn(
-                f"dim={dim} coordinates were asked for, but the columns hold only {rank} independent modes; keeping {rank}",
+                f"dim={dim} coordinates were asked for, but the columns hold only {rank} independent modes; "
+                f"keeping {rank}",
                 DataWarning,
                 stacklevel=4,
             )

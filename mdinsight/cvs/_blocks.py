@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -43,8 +44,8 @@ def usable(series: TimeSeries, lag: int) -> list[int]:
 def bootstrap_groups(series: TimeSeries, lag: int, most: int = 32, fewest: int = 16) -> list[list[Block]]:
     """Pairs grouped into at most ``most`` units to resample; together they are all the pairs.
 
-    Trajectories stay whole where there are enough of them (``fewest``); else they are cut into contiguous blocks of at least
-    five lags.
+    Trajectories stay whole where there are enough of them (``fewest``); else they are cut into contiguous blocks of at
+    least five lags.
     """
     kept = usable(series, lag)
     pairs = {i: len(series.arrays[i]) - lag for i in kept}
@@ -58,7 +59,7 @@ def bootstrap_groups(series: TimeSeries, lag: int, most: int = 32, fewest: int =
     for i in kept:
         count = max(1, round(pairs[i] / length))
         edges = np.linspace(0, pairs[i], count + 1).astype(int)
-        blocks += [Block(i, int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+        blocks += [Block(i, int(a), int(b)) for a, b in pairwise(edges) if b > a]
     return [[block] for block in blocks]
 
 
@@ -103,7 +104,8 @@ def make_folds(series: TimeSeries, lag: int, folds: int, seed: int) -> Folds:
     else:
         blocks = _cut(series, lag, folds, kept)
         length = int(np.median([len(block) for block in blocks]))
-        how = f"by {len(blocks)} blocks of about {units.format_lag(length, series.dt)}, {units.format_lag(lag, series.dt)} apart"
+        size, gap = (units.format_lag(frames, series.dt) for frames in (length, lag))
+        how = f"by {len(blocks)} blocks of about {size}, {gap} apart"
     if len(blocks) < folds:
         total = sum(len(series.arrays[i]) for i in kept)
         raise LagError(
@@ -116,18 +118,20 @@ def make_folds(series: TimeSeries, lag: int, folds: int, seed: int) -> Folds:
 def _cut(series: TimeSeries, lag: int, folds: int, kept: Sequence[int]) -> list[Block]:
     # Two blocks a fold, so that a fold does not see one stretch of time only; one a fold where the data are short.
     total = sum(len(series.arrays[i]) for i in kept)
-    blocks: list[Block] = []
+    most: list[Block] = []
     for per_fold in (2, 1):
         length = total / (per_fold * folds)
         blocks = []
         for i in kept:
             frames = len(series.arrays[i])
             count = max(1, round(frames / length))
-            edges = np.linspace(0, frames + lag, count + 1).astype(int)  # each block is followed by a gap, the last by none
-            blocks += [Block(i, int(a), int(b) - lag) for a, b in zip(edges[:-1], edges[1:], strict=True) if b - a > 2 * lag]
+            # Each block is followed by a gap of one lag, the last by none.
+            edges = np.linspace(0, frames + lag, count + 1).astype(int)
+            blocks += [Block(i, int(a), int(b) - lag) for a, b in pairwise(edges) if b - a > 2 * lag]
         if length >= 4 * lag and len(blocks) >= folds:
-            break
-    return blocks
+            return blocks
+        most = max(most, blocks, key=len)
+    return most
 
 
 def _balanced(blocks: Sequence[Block], folds: int, generator: np.random.Generator) -> tuple[tuple[Block, ...], ...]:

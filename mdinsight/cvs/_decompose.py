@@ -1,8 +1,8 @@
 """The linear algebra of TICA, VAMP and the VAMP-2 score, on covariances.
 
-The results equal those of deeptime's ``TICA``, ``VAMP`` and ``vamp_score`` (the tests hold them to it). The whitening is done here
-with LAPACK's ``eigh``: at 1000 columns it takes a tenth of the time of deeptime's QR routine. Columns are scaled to unit variance
-first, so the cutoff for redundant columns does not depend on their units.
+The results equal those of deeptime's ``TICA``, ``VAMP`` and ``vamp_score`` (the tests hold them to it). The whitening
+is done here with LAPACK's ``eigh``: at 1000 columns it takes a tenth of the time of deeptime's QR routine. Columns
+are scaled to unit variance first, so the cutoff for redundant columns does not depend on their units.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def vamp2(moments: Moments, epsilon: float = 1e-10) -> float:
 def relative_weights(correlation: np.ndarray, with_target: np.ndarray, epsilon: float = 1e-10) -> np.ndarray:
     """How much each column makes of each target that is linear in the columns: not negative, sums to one.
 
-    Correlated columns share what they have in common, so a column and its copy get half each. Johnson, Multivar. Behav. Res.
-    35, 1 (2000), doi 10.1207/S15327906MBR3501_1.
+    Correlated columns share what they have in common, so a column and its copy get half each. Johnson, Multivar. Behav.
+    Res. 35, 1 (2000), doi 10.1207/S15327906MBR3501_1.
 
     Parameters
     ----------

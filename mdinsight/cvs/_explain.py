@@ -44,8 +44,9 @@ class CoordinateMeaning(Record):
 class Explanation(Record):
     """Which features, and so which residues, make up each coordinate; ``str()`` is a table to read.
 
-    For linear coordinates a share is the relative weight of Johnson (doi 10.1207/S15327906MBR3501_1), which divides what
-    correlated columns have in common between them. For networks it is mean |gradient| x standard deviation over the data.
+    For linear coordinates a share is the relative weight of Johnson (doi 10.1207/S15327906MBR3501_1), which divides
+    what correlated columns have in common between them. For networks it is mean |gradient| x standard deviation over
+    the data.
     """
 
     kind: str

@@ -173,8 +173,8 @@ class TICA(LinearEstimator):
         Number of coordinates; a float in (0, 1] is a fraction of the kinetic variance; None keeps all.
     scaling
         ``"kinetic_map"``: times the eigenvalue, so distances are kinetic distances (doi 10.1021/acs.jctc.5b00553).
-        ``"commute_map"``: times the root of half the timescale (doi 10.1021/acs.jctc.6b00762), timescales below the lag damped
-        as in that paper. None: unit variance.
+        ``"commute_map"``: times the root of half the timescale (doi 10.1021/acs.jctc.6b00762), timescales below the lag
+        damped as in that paper. None: unit variance.
     epsilon
         Directions whose eigenvalue of the correlation matrix is not above this are left out as redundant.
     n_bootstrap

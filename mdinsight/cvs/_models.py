@@ -142,7 +142,8 @@ class CVModel(Model):
     def check_columns(self, series: TimeSeries) -> None:
         """Refuse a series whose columns are not those of the model.
 
-        Plain arrays have no names, so of those only the number of columns is checked. Columns of another topology match by key.
+        Plain arrays have no names, so of those only the number of columns is checked. Columns of another topology
+        match by their key.
         """
         theirs, ours = series.columns, self.columns
         if not (_numbered(theirs) or _numbered(ours)):
@@ -157,7 +158,7 @@ class CVModel(Model):
 
     @property
     def kinetic_variance(self) -> np.ndarray:
-        """(rank,) squared eigenvalues: the share of each mode in the kinetic variance at the lag (doi 10.1021/acs.jctc.5b00553).
+        """(rank,) squared eigenvalues: what each mode adds to the kinetic variance (doi 10.1021/acs.jctc.5b00553).
 
         Raises
         ------
@@ -165,7 +166,9 @@ class CVModel(Model):
             For PCA, which has no lag; see :attr:`LinearCV.explained_variance_ratio`.
         """
         if self.lag == 0:
-            raise ParameterError("PCA has no lag time and so no kinetic variance; use explained_variance_ratio, or fit TICA")
+            raise ParameterError(
+                "PCA has no lag time and so no kinetic variance; use explained_variance_ratio, or fit TICA"
+            )
         return np.asarray(self.eigenvalues**2)
 
     @property
@@ -177,9 +180,9 @@ class CVModel(Model):
     def timescales(self, k: int | None = None) -> Estimate:
         """Relaxation time -lag / ln(eigenvalue) of the first ``k`` coordinates (by default all that the model keeps).
 
-        In ps where the time step is known, else in frames. The 95 % interval is a bootstrap over trajectories (or blocks). An
-        eigenvalue that is not positive has no timescale (NaN). Of VAMP's singular values these are timescales only so far as
-        the data are in equilibrium; of a network the interval holds the network fixed.
+        In ps where the time step is known, else in frames. The 95 % interval is a bootstrap over trajectories (or
+        blocks). An eigenvalue that is not positive has no timescale (NaN). Of VAMP's singular values these are
+        timescales only so far as the data are in equilibrium; of a network the interval holds the network fixed.
 
         Raises
         ------
@@ -194,13 +197,9 @@ class CVModel(Model):
         samples = np.full((len(self.samples), k), np.nan)
         width = min(k, self.samples.shape[1]) if len(self.samples) else 0
         samples[:, :width] = implied(self.samples[:, :width], self.lag * step)
-        if not len(samples) or width < k:
-            nothing = np.full(k, np.nan)
-            known = Estimate.from_samples(values[:width], samples[:, :width], unit)
-            low, high = nothing.copy(), nothing.copy()
-            low[:width], high[:width] = known.low, known.high
-            return Estimate(values, low, high, unit)
-        return Estimate.from_samples(values, samples, unit)
+        known = Estimate.from_samples(values, samples, unit)
+        bounded = np.isfinite(values) & ~np.isnan(samples).all(axis=0) if len(samples) else np.zeros(k, bool)
+        return known.replace(low=np.where(bounded, known.low, np.nan), high=np.where(bounded, known.high, np.nan))
 
     def explain(self, top: int = 5) -> Explanation:
         """Which features, and so which residues, make up each coordinate; print it, or read its ``table``."""
@@ -234,7 +233,8 @@ class CVModel(Model):
                 Verdict(
                     "slow coordinate",
                     False,
-                    f"the slowest eigenvalue at a lag of {form(lag)} is {self.eigenvalues[0]:.3g}: nothing in these columns is slow",
+                    f"the slowest eigenvalue at a lag of {form(lag)} is {self.eigenvalues[0]:.3g}: "
+                    "nothing in these columns is slow",
                     "Take a shorter lag or other features",
                 ),
             )
@@ -250,7 +250,8 @@ class CVModel(Model):
                 bool(block >= 3 * t),
                 f"the interval comes from {len(self.samples)} resamplings of pieces of about {form(block)}; "
                 f"the slowest timescale is {form(t)}",
-                "The pieces hardly hold the slowest process, so its interval is too narrow; longer trajectories are needed",
+                "The pieces hardly hold the slowest process, so its interval is too narrow; "
+                "longer trajectories are needed",
             ),
         )
 
@@ -269,8 +270,8 @@ class CVModel(Model):
 class LinearCV(CVModel):
     """Linear coordinates ``(x - mean) @ matrix``; what PCA, TICA and VAMP fit.
 
-    ``mean`` has shape (n_features,), ``matrix`` (n_features, dim). ``mean_lagged`` and ``matrix_lagged`` are the right singular
-    functions of VAMP, None where they are the same.
+    ``mean`` has shape (n_features,), ``matrix`` (n_features, dim). ``mean_lagged`` and ``matrix_lagged`` are the right
+    singular functions of VAMP, None where they are the same.
     """
 
     mean: np.ndarray
@@ -302,7 +303,9 @@ class LinearCV(CVModel):
             For TICA and VAMP; see :attr:`CVModel.kinetic_variance`.
         """
         if self.kind != "PCA":
-            raise ParameterError(f"{self.kind} has a kinetic variance, not an explained one; use cumulative_kinetic_variance")
+            raise ParameterError(
+                f"{self.kind} has a kinetic variance, not an explained one; use cumulative_kinetic_variance"
+            )
         return np.asarray(self.eigenvalues / self.eigenvalues.sum())
 
 
@@ -328,7 +331,9 @@ def _mismatch(theirs: Sequence[Column], ours: Sequence[Column], got: list[str], 
     if unknown:
         parts.append(f"not known to the model are {_some(unknown)}")
     if not parts:
-        first = next((i for i, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), min(len(got), len(wanted)))
+        first = next(
+            (i for i, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), min(len(got), len(wanted))
+        )
         names = [cs[first].name if first < len(cs) else "absent" for cs in (theirs, ours)]
         parts.append(f"the order differs: column {first} is {names[0]!r}, the model has {names[1]!r}")
     return (

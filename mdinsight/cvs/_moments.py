@@ -132,7 +132,9 @@ def _accumulate(pairs: Iterator[tuple[np.ndarray, np.ndarray]], lag: int) -> Mom
         running.partial_fit((x, y) if lag else x)
         n += len(x)
     if n == 0:
-        raise DegenerateError("a block of the data holds no pair of frames at this lag; take a shorter lag or more data")
+        raise DegenerateError(
+            "a block of the data holds no pair of frames at this lag; take a shorter lag or more data"
+        )
     model = running.fetch_model()
     if lag == 0:
         return Moments(n, model.mean_0, model.mean_0, model.cov_00, model.cov_00, model.cov_00)

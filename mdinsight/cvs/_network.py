@@ -101,8 +101,9 @@ ACTIVATIONS = ("tanh", "elu", "silu")
 class NetworkCV(CVModel):
     """A network and a linear map of its outputs: ``(net((x - shift) * scale) - head_mean) @ head``.
 
-    ``weights[i]`` has shape (n_in, n_out), ``biases[i]`` (n_out,), ``activations[i]`` names what follows the layer: ``"tanh"``,
-    ``"elu"``, ``"silu"``, ``"softmax"`` or ``"identity"``. There is no torch in it. ``training`` says how the seeds fared.
+    ``weights[i]`` has shape (n_in, n_out), ``biases[i]`` (n_out,), ``activations[i]`` names what follows the layer:
+    ``"tanh"``, ``"elu"``, ``"silu"``, ``"softmax"`` or ``"identity"``. There is no torch in it. ``training`` says how
+    the seeds fared.
     """
 
     shift: np.ndarray
@@ -145,7 +146,9 @@ class NetworkCV(CVModel):
             trace.append((z, a))
         value = (a - self.head_mean) @ self.head
         g = cotangent @ self.head.T
-        for (z, out), weight, name in zip(reversed(trace), reversed(self.weights), reversed(self.activations), strict=True):
+        for (z, out), weight, name in zip(
+            reversed(trace), reversed(self.weights), reversed(self.activations), strict=True
+        ):
             g = _BACKWARD[name](z, out, g) @ weight.T
         return value, g * self.scale
 

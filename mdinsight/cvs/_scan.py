@@ -13,7 +13,7 @@ from mdinsight import units
 from mdinsight.cvs._base import CVEstimator, check_count
 from mdinsight.cvs._blocks import Folds, make_folds
 from mdinsight.cvs._linear import LinearEstimator
-from mdinsight.cvs._scoring import fold_scores, mean_of_folds, standard_error, warn_of_gaps
+from mdinsight.cvs._scoring import counted, fold_scores, mean_of_folds, standard_error, warn_of_gaps
 from mdinsight.errors import ParameterError
 from mdinsight.parallel import Workers, ordered_map
 from mdinsight.progress import Progress, track
@@ -130,16 +130,17 @@ def scan(
 
     Notes
     -----
-    The dimension is chosen at each lag by the one-standard-error rule (Breiman et al. 1984): the fewest coordinates whose score
-    is within one standard error of the best.
+    The dimension is chosen at each lag by the one-standard-error rule (Breiman et al. 1984): the fewest coordinates
+    whose score is within one standard error of the best.
 
-    The lag is not chosen by the score. A process of timescale t adds exp(-2 lag / t) to VAMP-2, so the score falls with the lag
-    even where the coordinates get better, and its maximum is always the shortest lag. What a lag must satisfy is, first, that the
-    score on unseen data stands above 1 with its whole interval and that the slowest process outlives the lag; and second, that
-    the timescales no longer rise with the lag: by the variational principle they approach the true ones from below (Noe and
-    Nueske 2013, doi 10.1137/110858616). The choice is the shortest lag that passes the first test and whose slow timescales
-    are not below the interval of those at any longer lag that passes. Where no lag but the longest does, the longest
-    is taken and the verdict says that it does not hold.
+    The lag is not chosen by the score. A process of timescale t adds exp(-2 lag / t) to VAMP-2, so the score falls
+    with the lag even where the coordinates get better, and its maximum is always the shortest lag. What a lag must
+    satisfy is, first, that the score on unseen data stands above 1 with its whole interval and that the slowest
+    process outlives the lag; and second, that the timescales no longer rise with the lag: by the variational
+    principle they approach the true ones from below (Noe and Nueske 2013, doi 10.1137/110858616). The choice is the
+    shortest lag that passes the first test and whose slow timescales are not below the interval of those at any
+    longer lag that passes. Where no lag but the longest does, the longest is taken and the verdict says that it does
+    not hold.
 
     Raises
     ------
@@ -189,18 +190,21 @@ def _assemble(
     kind: str, series: TimeSeries, lags: np.ndarray, dims: np.ndarray, results: Sequence[_Result], split: str
 ) -> Scan:
     estimates = [[mean_of_folds(column) for column in test.T] for _, test, _, _ in results]
-    value, low, high = (np.array([[float(getattr(e, name)) for e in row] for row in estimates]) for name in ("value", "low", "high"))
+    value, low, high = (
+        np.array([[float(getattr(e, name)) for e in row] for row in estimates]) for name in ("value", "low", "high")
+    )
     width = min(_MOST_TIMESCALES, max(len(times) for *_, times in results))
     padded = {
-        name: np.array([_padded(getattr(times, name), width) for *_, times in results]) for name in ("value", "low", "high")
+        name: np.array([_padded(getattr(times, name), width) for *_, times in results])
+        for name in ("value", "low", "high")
     }
-    timescales = Estimate(**padded, unit=results[0][3].unit)
+    timescales = Estimate(padded["value"], padded["low"], padded["high"], results[0][3].unit)
     picks = np.array([j for _, _, j, _ in results])
     above = low[np.arange(len(lags)), picks] > 1.0
     at, why, verdict = choose_lag(lags, series.dt, timescales, above, dims[picks])
     j = picks[at]
     why += (
-        f" With {int(dims[j])} coordinates the score is {value[at, j]:.3f} [{low[at, j]:.3f}, {high[at, j]:.3f}]: "
+        f" With {counted(int(dims[j]))} the score is {value[at, j]:.3f} [{low[at, j]:.3f}, {high[at, j]:.3f}]: "
         "the fewest within one standard error of the best at this lag."
     )
     return Scan(
@@ -249,7 +253,10 @@ def choose_lag(
     subject = "choice of lag"
     if len(passing) == 0:
         verdict = Verdict(
-            subject, False, "at no lag is there a slow process above the noise", "Take shorter lags, other features or more data"
+            subject,
+            False,
+            "at no lag is there a slow process above the noise",
+            "Take shorter lags, other features or more data",
         )
         return 0, "No lag resolves a slow process; the shortest is shown.", verdict
     last = passing[-1]
@@ -257,21 +264,23 @@ def choose_lag(
     slow = max(1, int(np.sum(np.nan_to_num(t[last, : dims[last]]) > times[last])))
     for i in passing[:-1]:
         if all(_not_below(timescales, i, longer, slow) for longer in passing[passing > i]):
-            label = units.format_lag(int(lags[i]), dt)
-            why = (
-                f"{label} is the shortest lag from which the {slow} slowest timescale{'s' if slow > 1 else ''} no longer "
-                f"rise{'' if slow > 1 else 's'}, up to {units.format_lag(int(lags[last]), dt)}."
+            here, there = (units.format_lag(int(lags[k]), dt) for k in (i, last))
+            what = (
+                f"the {slow} slowest timescales no longer rise" if slow > 1 else "the slowest timescale no longer rises"
             )
-            says = f"the slowest timescale is {timescales[i, 0]} at {label} and {timescales[last, 0]} at {units.format_lag(int(lags[last]), dt)}"
-            return int(i), why, Verdict(subject, True, says)
+            says = f"the slowest timescale is {timescales[i, 0]} at {here} and {timescales[last, 0]} at {there}"
+            return int(i), f"{here} is the shortest lag from which {what}, up to {there}.", Verdict(subject, True, says)
     label = units.format_lag(int(lags[last]), dt)
     if len(passing) == 1:
-        says = f"only at {label} does a slow process stand above the noise, so whether its timescale has converged cannot be seen"
+        says = (
+            f"a slow process stands above the noise only at {label}, so whether its timescale has converged is not seen"
+        )
     else:
-        says = f"the timescales still rise with the lag: {timescales[passing[-2], 0]}, then {timescales[last, 0]} at {label}"
-    return int(last), f"{label} is the longest lag whose score stands above the noise.", Verdict(
-        subject, False, says, "Scan longer lags; if the score falls to the noise there, better features or more data are needed"
-    )
+        before = timescales[passing[-2], 0]
+        says = f"the timescales still rise with the lag: {before}, then {timescales[last, 0]} at {label}"
+    remedy = "Scan longer lags; if the score falls to the noise there, better features or more data are needed"
+    why = f"{label} is the longest lag whose score stands above the noise."
+    return int(last), why, Verdict(subject, False, says, remedy)
 
 
 def _not_below(timescales: Estimate, i: int, longer: int, slow: int) -> bool:

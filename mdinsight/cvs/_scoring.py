@@ -61,28 +61,33 @@ class Score(Record):
         train = float(self.train.value)
         subject = "cross-validation"
         if not np.isfinite(low):
-            return Verdict(subject, False, "fewer than two folds could be scored", "Take more data, a shorter lag or fewer folds")
+            return Verdict(
+                subject, False, "fewer than two folds could be scored", "Take more data, a shorter lag or fewer folds"
+            )
+        interval = f"{test:.3f} [{low:.3f}, {high:.3f}]"
         if low <= 1.0:
             return Verdict(
                 subject,
                 False,
-                f"the test score {test:.3f} [{low:.3f}, {high:.3f}] is not above 1, what no slow process at all would give",
+                f"the test score {interval} is not above 1, what no slow process at all would give",
                 "Take a shorter lag, other features or more data",
             )
+        both = f"{train:.3f} on the data that was fitted, {interval} on unseen data"
         gap, kinetic = train - test, train - 1.0
         if high < train and gap > 0.1 * kinetic:
             return Verdict(
                 subject,
                 False,
-                f"overfitted: {train:.3f} on the data that was fitted, {test:.3f} [{low:.3f}, {high:.3f}] on unseen data",
+                f"overfitted: {both}",
                 "Take fewer features or coordinates, a smaller network or more data",
             )
-        return Verdict(subject, True, f"fine: {train:.3f} on the data that was fitted, {test:.3f} [{low:.3f}, {high:.3f}] on unseen data")
+        return Verdict(subject, True, f"fine: {both}")
 
     def __str__(self) -> str:
         return (
             f"{self.kind} VAMP-2 on unseen data: {self.test} (train {float(self.train.value):.3g}); "
-            f"lag {units.format_lag(self.lag, self.dt)}, {self.dim} coordinates, {len(self.test_folds)} folds {self.split}\n"
+            f"lag {units.format_lag(self.lag, self.dt)}, {counted(self.dim)}, "
+            f"{len(self.test_folds)} folds {self.split}\n"
             f"{self.verdict}"
         )
 
@@ -97,10 +102,10 @@ def score_cv(
 ) -> Score:
     """Cross-validated VAMP-2 score of an estimator's coordinates.
 
-    The estimator is fitted on all folds but one; its coordinates are scored on the one left out, with the covariances of that
-    fold in the fitted basis (Wu and Noe, doi 10.1007/s00332-019-09567-y, eq. 33; McGibbon and Pande, doi 10.1063/1.4916292).
-    Folds are made of whole trajectories, or of contiguous blocks longer than the lag and a lag apart where there are fewer
-    trajectories than folds.
+    The estimator is fitted on all folds but one; its coordinates are scored on the one left out, with the covariances
+    of that fold in the fitted basis (Wu and Noe, doi 10.1007/s00332-019-09567-y, eq. 33; McGibbon and Pande,
+    doi 10.1063/1.4916292). Folds are made of whole trajectories, or of contiguous blocks longer than the lag and a
+    lag apart where there are fewer trajectories than folds.
 
     Parameters
     ----------
@@ -139,8 +144,8 @@ def score_cv(
     scored_lag = scoring_lag(estimator, series, lag)
     fit_lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag)
     split = make_folds(series, max(scored_lag, fit_lag), folds, seed)
-    dims, train, test = fold_scores(estimator, series, split, fit_lag, scored_lag, [estimator.dim], workers)  # type: ignore[attr-defined]
-    warn_of_gaps(test[:, 0])
+    dims, train, test = fold_scores(estimator, series, split, fit_lag, scored_lag, [estimator.dim], workers)  # type:
+    ignore[attr-defined] warn_of_gaps(test[:, 0])
     kind = type(estimator).__name__
     return Score(
         mean_of_folds(test[:, 0]),
@@ -156,10 +161,17 @@ def score_cv(
     )
 
 
+def counted(dim: int) -> str:
+    """``"1 coordinate"``, ``"2 coordinates"``."""
+    return f"{dim} coordinate{'' if dim == 1 else 's'}"
+
+
 def scoring_lag(estimator: CVEstimator, series: TimeSeries, lag: Any) -> int:
     """The lag in frames at which an estimator is scored."""
     if lag is None and estimator.lag is None:
-        raise ParameterError(f"{type(estimator).__name__} has no lag time of its own; give score_cv the lag= to score it at")
+        raise ParameterError(
+            f"{type(estimator).__name__} has no lag time of its own; give score_cv the lag= to score it at"
+        )
     return series.lag_frames(estimator.lag if lag is None else lag)
 
 

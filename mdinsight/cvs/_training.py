@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mdinsight import seeds
 from mdinsight.cvs._network import Training
@@ -69,7 +70,10 @@ def train_seeds(recipe: Recipe, train: Pairs, validation: Pairs, split: str) -> 
     import torch
 
     tensors = [torch.from_numpy(np.ascontiguousarray(a)) for a in (*train, *validation)]
-    runs = [_train(recipe, number, tensors) for number in range(recipe.seeds)]
+    # The layers are small: threads would spend their time waiting for each other, and rounding would hang on their
+    # number.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        runs = [_train(recipe, number, tensors) for number in range(recipe.seeds)]
     scores = np.array([run.score for run in runs])
     if not np.isfinite(scores).any():
         raise DegenerateError(

@@ -31,8 +31,8 @@ _HEAD_EPSILON = 1e-8
 class VAMPNet(CVEstimator):
     r"""A network trained on the VAMP-2 score, frozen as arrays.
 
-    Several networks are trained from different seeds, each stopped early by the score on data held out; the best of them by that
-    score becomes the model, and ``model.training`` says how each fared and how many came near the best.
+    Several networks are trained from different seeds, each stopped early by the score on data held out; the best of
+    them by that score becomes the model, and ``model.training`` says how each fared and how many came near the best.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class VAMPNet(CVEstimator):
     epochs, patience
         Most passes over the training data; a training ends after ``patience`` passes without a better validation score.
     batch_size
-        Pairs in a step; the score of a small batch is biased, so keep it at a thousand or more where the data allow.
+        Pairs in a step. The score of a small batch is biased upwards, so keep it at several hundred or more.
     learning_rate
         Of Adam.
     validation
@@ -68,8 +68,8 @@ class VAMPNet(CVEstimator):
 
     Notes
     -----
-    Columns are standardised first. Training uses PyTorch on the CPU with generators of its own: the global generators and
-    defaults are left as they are, and a seed gives the same model again on the same machine.
+    Columns are standardised first. Training uses PyTorch on one core of the CPU, with generators of its own: the global
+    generators and defaults are left as they are, and a seed gives the same model again on the same machine.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class VAMPNet(CVEstimator):
         seed: int = 0,
         epochs: int = 100,
         patience: int = 10,
-        batch_size: int = 4096,
+        batch_size: int = 1000,
         learning_rate: float = 5e-3,
         validation: float = 0.2,
         margin: float = 0.05,
@@ -117,7 +117,9 @@ class VAMPNet(CVEstimator):
         check_positive("learning_rate", self.learning_rate)
         check_positive("margin", self.margin)
         if not 0.0 < check_positive("validation", self.validation) <= 0.5:
-            raise ParameterError(f"validation={self.validation!r} is not a part of the data; give a number from 0 to 0.5")
+            raise ParameterError(
+                f"validation={self.validation!r} is not a part of the data; give a number from 0 to 0.5"
+            )
 
     def fit(self, X: TimeSeries | np.ndarray | Sequence[np.ndarray], y: None = None) -> Self:
         """Train the networks and freeze the best.
@@ -152,7 +154,9 @@ class VAMPNet(CVEstimator):
             seeds=self.seeds,
             margin=self.margin,
         )
-        train, held_out = (_standardised(series, pairs_in(b, lag), lag, shift, scale) for b in (split.train(0), split.test(0)))
+        train, held_out = (
+            _standardised(series, pairs_in(b, lag), lag, shift, scale) for b in (split.train(0), split.test(0))
+        )
         network, training = train_seeds(recipe, train, held_out, f"{split.how}, one part in {len(split)} held out")
         self.model_ = self._freeze(series, lag, groups, (shift, scale), network, training)
         return self
@@ -221,7 +225,10 @@ class VAMPNet(CVEstimator):
 def _standardised(
     series: TimeSeries, blocks: Sequence[Block], lag: int, shift: np.ndarray, scale: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    pieces = [(series.arrays[b.trajectory][b.start : b.stop], series.arrays[b.trajectory][b.start + lag : b.stop + lag]) for b in blocks]
+    pieces = [
+        (series.arrays[b.trajectory][b.start : b.stop], series.arrays[b.trajectory][b.start + lag : b.stop + lag])
+        for b in blocks
+    ]
     x, y = (np.concatenate([(np.asarray(p[i], np.float64) - shift) * scale for p in pieces]) for i in (0, 1))
     return x.astype(np.float32), y.astype(np.float32)
 
