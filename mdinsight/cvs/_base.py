@@ -26,6 +26,8 @@ class CVEstimator(Estimator[CVModel]):
 
     lag: Any
     """The lag time; an int (frames) or a time such as ``"10 ps"``. PCA has none (None)."""
+    dim: Any
+    """How many coordinates."""
 
     def fit(self, X: TimeSeries | np.ndarray | Sequence[np.ndarray], y: None = None) -> Any:
         """Fit the model; returns self."""

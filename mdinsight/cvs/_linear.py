@@ -43,6 +43,8 @@ class LinearEstimator(CVEstimator):
     """Base of PCA, TICA and VAMP: everything follows from moments, so folds and resamplings cost no second pass."""
 
     kind: ClassVar[str]
+    n_bootstrap: int
+    seed: int
 
     def check(self) -> None:
         """Refuse parameters that cannot be; called by ``fit``."""
@@ -96,7 +98,7 @@ class LinearEstimator(CVEstimator):
         total = total.only(keep)
         modes = self.modes(total)
         lagged = self.lag is not None
-        dim = resolve_dim(self.dim, modes.values**2 if lagged else modes.values)  # type: ignore[attr-defined]
+        dim = resolve_dim(self.dim, modes.values**2 if lagged else modes.values)
         factor = self.scaled(modes, source.lag)[:dim]
         left, right = modes.left[:, :dim] * factor, modes.right[:, :dim] * factor
         n = series.n_columns
@@ -104,7 +106,7 @@ class LinearEstimator(CVEstimator):
         paired = self.kind == "VAMP"
         samples = np.zeros((0, 0))
         if lagged:
-            samples = bootstrap([p.only(keep) for p in parts], modes, self.modes, self.n_bootstrap, self.seed)  # type: ignore[attr-defined]
+            samples = bootstrap([p.only(keep) for p in parts], modes, self.modes, self.n_bootstrap, self.seed)
         return LinearCV(
             kind=self.kind,
             columns=series.columns,

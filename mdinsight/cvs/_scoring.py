@@ -144,8 +144,8 @@ def score_cv(
     scored_lag = scoring_lag(estimator, series, lag)
     fit_lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag)
     split = make_folds(series, max(scored_lag, fit_lag), folds, seed)
-    dims, train, test = fold_scores(estimator, series, split, fit_lag, scored_lag, [estimator.dim], workers)  # type:
-    ignore[attr-defined] warn_of_gaps(test[:, 0])
+    dims, train, test = fold_scores(estimator, series, split, fit_lag, scored_lag, [estimator.dim], workers)
+    warn_of_gaps(test[:, 0])
     kind = type(estimator).__name__
     return Score(
         mean_of_folds(test[:, 0]),
