@@ -1,0 +1,33 @@
+"""Markov models: discrete trajectories to timescales, populations and rates, each with an interval.
+
+>>> model = mdi.msm.BayesianMSM(lag="20 ps", seed=7).fit(dtrajs).model
+>>> print(model.summary())
+"""
+
+from __future__ import annotations
+
+from mdinsight.msm._chapman import ChapmanKolmogorov, chapman_kolmogorov
+from mdinsight.msm._connectivity import Connectivity, Gap
+from mdinsight.msm._estimators import BayesianMSM, MaximumLikelihoodMSM
+from mdinsight.msm._flux import Flux, Pathway
+from mdinsight.msm._implied import ImpliedTimescales, implied_timescales
+from mdinsight.msm._macrostates import Macrostates
+from mdinsight.msm._markov import MarkovModel
+from mdinsight.msm._surface import FreeEnergySurface, free_energy_surface
+
+__all__ = [
+    "BayesianMSM",
+    "ChapmanKolmogorov",
+    "Connectivity",
+    "Flux",
+    "FreeEnergySurface",
+    "Gap",
+    "ImpliedTimescales",
+    "Macrostates",
+    "MarkovModel",
+    "MaximumLikelihoodMSM",
+    "Pathway",
+    "chapman_kolmogorov",
+    "free_energy_surface",
+    "implied_timescales",
+]

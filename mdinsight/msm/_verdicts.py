@@ -1,0 +1,92 @@
+"""What a Markov model rests on, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mdinsight import units
+from mdinsight.msm._crossings import count_crossings
+from mdinsight.msm._macrostates import ENOUGH
+from mdinsight.msm._words import share, times
+from mdinsight.results import Verdict
+
+if TYPE_CHECKING:
+    from mdinsight.msm._markov import MarkovModel
+
+FEW = 5.0
+"""Effective transitions out of a state below which its row of the matrix is little more than the prior."""
+
+
+def of_model(model: MarkovModel) -> tuple[Verdict, ...]:
+    """All verdicts of a model."""
+    return (model.connectivity.verdict(), _lag(model), _events(model), _counts(model), _intervals(model))
+
+
+def _lag(model: MarkovModel) -> Verdict:
+    slowest = model.timescales(model.n_states - 1)
+    bound = np.where(np.isnan(slowest.low), slowest.value, slowest.low)
+    resolved = int((bound > model.step).sum())
+    lag = units.format_lag(model.lag, model.dt)
+    if resolved:
+        says = f"{resolved} process{'es are' if resolved > 1 else ' is'} slower than the lag of {lag}"
+    else:
+        says = f"no process is surely slower than the lag of {lag} (the slowest takes {times(slowest[0])})"
+    return Verdict("lag", resolved > 0, says, "take a shorter lag, or coordinates that separate slower processes")
+
+
+def _events(model: MarkovModel) -> Verdict:
+    """Crossings of the slowest process, between its two ends."""
+    there, back = slowest_crossings(model)
+    says = f"the slowest process was seen {there} times one way and {back} times back"
+    holds = min(there, back) >= ENOUGH
+    if not holds:
+        says += f": its timescale and the populations at its ends rest on {min(there, back)} events"
+    remedy = "run more trajectories from both ends of the slowest process and from between"
+    return Verdict("transitions", holds, says, remedy)
+
+
+def slowest_crossings(model: MarkovModel) -> tuple[int, int]:
+    """How often the data went from one end of the slowest process to the other, and back."""
+    values, vectors = np.linalg.eig(model.transition_matrix)
+    second = np.real(vectors[:, np.argsort(-np.abs(values), kind="stable")[1]])
+    low, high = second.min(), second.max()
+    edge = 0.2 * (high - low)  # the fifth of the range at each end
+    ends = [model.active_states[second <= low + edge], model.active_states[second >= high - edge]]
+    events = count_crossings(model.jumps, model.jump_starts, ends)
+    return int(events[0, 1]), int(events[1, 0])
+
+
+def _counts(model: MarkovModel) -> Verdict:
+    independent = model.count_matrix.sum(axis=1) / (model.lag if model.counting == "sliding" else 1.0)
+    poor = independent < FEW
+    weight = float(model.stationary_distribution[poor].sum())
+    says = f"{independent.sum():.3g} independent transitions, {np.median(independent):.3g} from the median state"
+    if poor.any():
+        says += f"; {int(poor.sum())} states with fewer than {FEW:g} hold {100 * weight:.2g} % of the population"
+    return Verdict("counts", weight <= 0.1, says, "take fewer states or a shorter lag, or run longer")
+
+
+def _intervals(model: MarkovModel) -> Verdict:
+    if model.n_samples == 0:
+        return Verdict("intervals", False, "a maximum-likelihood model has none", "use BayesianMSM for intervals")
+    says = f"from {model.n_samples} samples over {model.n_blocks} independent blocks of time"
+    return Verdict("intervals", model.n_blocks >= 20, says, "run longer, or take a shorter lag")
+
+
+def summary(model: MarkovModel) -> str:
+    """A model in words."""
+    lag = units.format_lag(model.lag, model.dt)
+    lines = [
+        f"Markov model of {model.n_states} states at lag {lag} "
+        f"({'reversible' if model.reversible else 'not reversible'})"
+    ]
+    slow = model.timescales(10)
+    shown = max(1, int((slow.value > model.step).sum()))
+    for number in range(min(shown, 5)):
+        lines.append(f"  timescale {number + 1}: {times(slow[number])}")
+    populations = model.populations()
+    for position in np.argsort(-populations.value, kind="stable")[:3]:
+        lines.append(f"  population of state {model.active_states[position]}: {share(populations[int(position)])}")
+    return "\n".join([*lines, *(f"  {verdict}" for verdict in of_model(model))])
