@@ -1,0 +1,158 @@
+"""What every format offers: ``scan`` finds the whole frames without reading coordinates, ``read`` gives chosen ones."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import mdtraj
+import numpy as np
+from mdtraj.utils import lengths_and_angles_to_box_vectors
+
+from mdinsight.errors import FormatError, TrajectoryError
+
+SINGLE = 2.0**-24
+"""Relative error of a time that is stored as a 32-bit float."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What of a file cannot be used: everything from ``byte`` on, where frame ``frame`` would begin."""
+
+    kind: Literal["torn", "corrupt"]
+    frame: int
+    byte: int
+    lost_bytes: int
+    lost_frames: int | None = None
+    """How many frames are lost, None where that cannot be counted."""
+    detail: str = ""
+
+    def describe(self) -> str:
+        """One sentence that counts what was lost, to stand after the name of the file."""
+        used = f"the {_count(self.frame, 'whole frame')} before it {'is' if self.frame == 1 else 'are'} used"
+        lost = f"{_count(self.lost_bytes, 'byte')} lost"
+        if self.lost_frames is not None:
+            about = "" if self.kind == "torn" and self.lost_frames <= 1 else "about "
+            lost = f"{about}{_count(self.lost_frames, 'frame')} ({_count(self.lost_bytes, 'byte')}) lost"
+        detail = f": {self.detail}" if self.detail else ""
+        if self.kind == "torn":
+            return f"torn in frame {self.frame}, which begins at byte {self.byte}{detail}; {used}, {lost}"
+        return f"corrupt at byte {self.byte}, where frame {self.frame} would begin{detail}; {used}, {lost}"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a look at a file's headers and record markers tells.
+
+    Parameters
+    ----------
+    n_frames, n_atoms
+        Whole frames, and atoms in each.
+    times
+        Time of each frame in ps, float64 of shape (n_frames,); None where the file has none.
+    time_error
+        Relative error of the times as they are stored.
+    has_box
+        Whether every frame has a periodic box.
+    damage
+        What is torn or corrupt, None where the file is whole.
+    layout
+        Whatever the format's own ``read`` wants to know again: offsets, byte order, names of data sets.
+    """
+
+    n_frames: int
+    n_atoms: int
+    times: np.ndarray | None = None
+    time_error: float = 1e-12
+    has_box: bool = False
+    damage: Damage | None = None
+    layout: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Coordinates: ``xyz`` (n, n_atoms, 3) float32 nm; ``box`` (n, 3, 3) float32 nm, rows are the box vectors, or None."""
+
+    xyz: np.ndarray
+    box: np.ndarray | None = None
+
+
+class Format:
+    """One file format. A subclass sets ``name`` and ``suffixes`` and writes ``scan`` and ``read``.
+
+    An instance holds no state: ``read`` opens the file anew, so that several threads may read one file.
+    """
+
+    name: str = ""
+    suffixes: tuple[str, ...] = ()
+
+    def scan(self, path: Path) -> Scan:
+        """Find the whole frames; reads headers and record markers only.
+
+        Raises
+        ------
+        FormatError
+            If the file is not of this format.
+        """
+        raise NotImplementedError
+
+    def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
+        """Coordinates of the frames (an increasing range) and atoms (increasing indices; None: all of them).
+
+        Raises
+        ------
+        TrajectoryError
+            If a frame cannot be decoded, or the file was changed since the scan.
+        """
+        raise NotImplementedError
+
+    def topology(self, path: Path) -> mdtraj.Topology | None:
+        """The topology that the file carries, None where the format has none."""
+        return None
+
+
+def read_bytes(descriptor: int, start: int, count: int, path: Path) -> bytes:
+    """Exactly ``count`` bytes from ``start`` on.
+
+    Raises
+    ------
+    TrajectoryError
+        If the file has become shorter since it was scanned.
+    """
+    parts, have = [], 0
+    while have < count:
+        part = os.pread(descriptor, min(count - have, 1 << 30), start + have)
+        if not part:
+            raise TrajectoryError(
+                f"{path} ends at byte {start + have}: it was changed since it was opened; open it again"
+            )
+        parts.append(part)
+        have += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def map_bytes(path: Path) -> np.ndarray:
+    """The file as a read-only array of uint8, mapped, not read."""
+    return np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+
+
+def box_from_cell(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Box vectors (n, 3, 3) float32 out of lengths (n, 3) in nm and angles (n, 3) in degrees; else zero."""
+    lengths, angles = np.asarray(lengths, np.float64), np.asarray(angles, np.float64)
+    vectors = np.zeros((len(lengths), 3, 3), np.float32)
+    real = (lengths > 0).all(axis=1) & (angles > 0).all(axis=1)
+    if real.any():
+        columns = [*lengths[real].T, *angles[real].T]
+        vectors[real] = np.stack(lengths_and_angles_to_box_vectors(*columns), axis=1)
+    return vectors
+
+
+def not_this_format(path: Path, name: str, why: str) -> FormatError:
+    """The error for a file that is not what its suffix says."""
+    return FormatError(f"{path} is no {name} file: {why}; is its suffix right?")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

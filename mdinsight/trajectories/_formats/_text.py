@@ -1,0 +1,41 @@
+"""What the text formats that carry their own topology share."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import mdtraj
+
+from mdinsight.errors import TopologyError
+
+
+def load_text_topology(text: bytes, suffix: str, path: Path) -> mdtraj.Topology:
+    """The topology of a piece of a PDB or mmCIF file, by mdtraj's own reader.
+
+    Raises
+    ------
+    TopologyError
+        If mdtraj cannot read it.
+    """
+    with tempfile.TemporaryDirectory(prefix="mdinsight-") as folder:
+        piece = Path(folder) / f"first{suffix}"
+        piece.write_bytes(text)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return mdtraj.load_topology(str(piece))
+        except Exception as error:  # mdtraj's readers raise nearly anything
+            raise TopologyError(f"the topology of {path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def first_of_each(keys: list[tuple[bytes, ...]]) -> list[int]:
+    """The lines that stand for an atom: later ones with the same key are its alternate locations."""
+    seen: set[tuple[bytes, ...]] = set()
+    keep = []
+    for number, key in enumerate(keys):
+        if key not in seen:
+            seen.add(key)
+            keep.append(number)
+    return keep

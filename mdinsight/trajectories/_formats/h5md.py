@@ -1,0 +1,76 @@
+"""H5MD as MDAnalysis and others write it: /particles/<group>/position, with units in attributes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mdinsight.trajectories._formats._base import SINGLE, Format, Frames, Scan, not_this_format
+from mdinsight.trajectories._formats._h5 import attribute, length_scale, open_h5, time_scale, whole_frames
+
+
+class H5MD(Format):
+    """H5MD with one group of particles."""
+
+    name = "H5MD"
+    suffixes = (".h5md",)
+
+    def scan(self, path: Path) -> Scan:
+        with open_h5(path) as file:
+            groups = [f"particles/{name}" for name in file["particles"]] if "particles" in file else []
+            groups = [name for name in groups if "position/value" in file[name]]
+            if len(groups) != 1:
+                raise not_this_format(
+                    path, self.name, f"it has {len(groups)} groups of particles with positions, one is needed"
+                )
+            group = file[groups[0]]
+            position = group["position/value"]
+            edges = _edges(group)
+            per_frame = edges is not None and isinstance(edges, h5py.Group)
+            datasets = [position, *([edges["value"]] if edges is not None and per_frame else [])]
+            time = group["position"].get("time")
+            stepped = time is not None and time.shape == (len(position),)
+            n_frames, damage = whole_frames(path, datasets + ([time] if stepped else []))
+            times, error = None, 1e-12
+            if time is not None and n_frames:
+                scale = time_scale(attribute(time, "unit"), path)
+                error = SINGLE if time.dtype.itemsize == 4 else 1e-12
+                begin = float(attribute(time, "offset") or 0.0)
+                values = time[:n_frames] if stepped else begin + float(time[()]) * np.arange(n_frames)
+                times = np.asarray(values, np.float64) * scale
+            layout: dict[str, Any] = {"group": groups[0], "length": length_scale(attribute(position, "unit"), 0.1, path)}
+            has_box = False
+            if edges is not None:
+                data = edges["value"] if per_frame else edges
+                layout["edges"], layout["per_frame"] = data.name, per_frame
+                layout["box"] = length_scale(attribute(data, "unit"), layout["length"], path)
+                has_box = bool(np.any(data[0] if per_frame and n_frames else data[()]))
+            return Scan(n_frames, position.shape[1], times, error, has_box, damage, layout)
+
+    def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
+        rows = slice(frames.start, frames.stop, frames.step)
+        layout = scan.layout
+        with open_h5(path) as file:
+            xyz = file[layout["group"]]["position/value"][rows].astype(np.float32, copy=False)
+            xyz = (xyz if atoms is None else xyz[:, atoms]) * np.float32(layout["length"])
+            if not scan.has_box:
+                return Frames(xyz)
+            data = file[layout["edges"]]
+            edges = data[rows] if layout["per_frame"] else np.broadcast_to(data[()], (len(frames), *data.shape))
+            edges = np.asarray(edges, np.float64) * layout["box"]
+            if edges.ndim == 2:
+                edges = edges[:, :, None] * np.eye(3)
+            return Frames(xyz, edges.astype(np.float32))
+
+
+def _edges(group: h5py.Group) -> h5py.Group | h5py.Dataset | None:
+    """What holds the box, None where there is none or it is not periodic in any direction."""
+    box = group.get("box")
+    if box is None or "edges" not in box:
+        return None
+    boundary = box.attrs.get("boundary", "periodic")
+    texts = {item.decode() if isinstance(item, bytes) else str(item) for item in np.atleast_1d(boundary)}
+    return None if texts == {"none"} else box["edges"]

@@ -1,0 +1,152 @@
+"""LAMMPS text dumps: atoms in any order, sorted by id; scaled columns and tilted boxes understood."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdinsight.errors import FormatError, TrajectoryError
+from mdinsight.trajectories._formats._base import Damage, Format, Frames, Scan, map_bytes, not_this_format, read_bytes
+
+_LENGTH = {"real": 0.1, "metal": 0.1, "nano": 1.0}
+_TIME = {"real": 1e-3, "metal": 1.0, "nano": 1e3}
+_START = b"ITEM: TIMESTEP"
+_HEAD = re.compile(
+    rb"ITEM: TIMESTEP\r?\n\s*(\d+)\s*\n(?:ITEM: (?!NUMBER|BOX|ATOMS)[^\n]*\n[^\n]*\n)*ITEM: NUMBER OF ATOMS\r?\n\s*(\d+)\s*\n"
+    rb"ITEM: BOX BOUNDS([^\n]*)\n((?:[^\n]*\n){3})ITEM: ATOMS ([^\n]*)\n"
+)
+
+
+class LAMMPSDump(Format):
+    """LAMMPS dump; lengths are in Å (units real and metal) unless its UNITS line says ``nano``.
+
+    A time step is known only where ``dump_modify time yes units yes`` wrote it; else give ``dt=``.
+    """
+
+    name = "LAMMPS dump"
+    suffixes = (".lammpstrj", ".dump")
+
+    def scan(self, path: Path) -> Scan:
+        raw = map_bytes(path).data
+        size = len(raw)
+        if bytes(raw[: len(_START)]) not in (_START[:size], _START) and not bytes(raw[:64]).startswith(b"ITEM: UNITS"):
+            raise not_this_format(path, self.name, f"it begins with {bytes(raw[:20])!r}")
+        begins = [match.start() for match in re.finditer(rb"^ITEM: TIMESTEP", raw, re.MULTILINE)]
+        edges = [*begins, size]
+        n_atoms, columns, offsets, times, damage = -1, b"", [], [], None
+        units = _item(bytes(raw[: min(size, 4096)]), b"UNITS") or ""
+        if units and units not in _LENGTH:
+            raise not_this_format(path, self.name, f"its units are {units!r}; read are {', '.join(_LENGTH)}")
+        for number, begin in enumerate(begins):
+            end = edges[number + 1]
+            last = number == len(begins) - 1
+            match = _HEAD.match(raw, begin, end)
+            if match and n_atoms < 0:
+                n_atoms, columns = int(match[2]), match[5].strip()
+            why = _fault(match, raw[match.end() : end], n_atoms, columns) if match else "its header is not whole"
+            if match is None or why:
+                n_lost = len(begins) - number
+                damage = Damage("torn" if last else "corrupt", number, begin, size - begin, n_lost, why)
+                break
+            offsets.append((begin, match.end(), end))
+            times.append(_item(bytes(raw[begin : match.end()]), b"TIME"))
+        known = units in _TIME and offsets and all(value is not None for value in times)
+        clock = np.array([float(value) for value in times if value]) * _TIME[units] if known else None
+        layout: dict[str, Any] = {"offsets": np.array(offsets, np.int64).reshape(-1, 3), "columns": columns.decode().split()}
+        layout["length"] = _LENGTH.get(units, 0.1)
+        has_box = bool(offsets) and _periodic(bytes(raw[offsets[0][0] : offsets[0][1]]))
+        if offsets:
+            _positions(layout["columns"], path)
+        return Scan(len(offsets), max(n_atoms, 0), clock, 1e-9, has_box, damage, layout)
+
+    def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
+        names, scale = scan.layout["columns"], scan.layout["length"]
+        columns, scaled = _positions(names, path)
+        keep = slice(None) if atoms is None else atoms
+        xyz = np.empty((len(frames), scan.n_atoms if atoms is None else len(atoms), 3), np.float32)
+        boxes = np.empty((len(frames), 3, 3), np.float32)
+        with path.open("rb") as handle:
+            for row, frame in enumerate(frames):
+                begin, body, end = (int(i) for i in scan.layout["offsets"][frame])
+                text = read_bytes(handle.fileno(), begin, end - begin, path)
+                origin, vectors = _box(text[: body - begin])
+                values = _values(text[body - begin :], names, columns, path, frame)
+                if scaled:
+                    values = values @ vectors + origin
+                xyz[row] = values[keep] * scale
+                boxes[row] = vectors * scale
+        return Frames(xyz, boxes if scan.has_box else None)
+
+
+def _fault(match: re.Match[bytes], body: memoryview, n_atoms: int, columns: bytes) -> str:
+    """Why a frame cannot be used, empty if it can."""
+    if int(match[2]) != n_atoms:
+        return f"it has {int(match[2])} atoms, the frames before it have {n_atoms}"
+    if match[5].strip() != columns:
+        return "its columns are not those of the frames before it"
+    text = bytes(body)
+    lines = text.count(b"\n") - (len(text) - len(text.rstrip(b"\r\n")) - 1 if text.endswith(b"\n\n") else 0)
+    return (
+        ""
+        if lines == n_atoms
+        else f"it has {min(lines, n_atoms)} of {n_atoms} whole lines"
+        if lines < n_atoms
+        else "it has too many lines"
+    )
+
+
+def _item(text: bytes, name: bytes) -> str | None:
+    match = re.search(rb"ITEM: " + name + rb"\r?\n\s*(\S+)", text)
+    return match[1].decode() if match else None
+
+
+def _periodic(head: bytes) -> bool:
+    match = re.search(rb"BOX BOUNDS([^\n]*)\n", head)
+    flags = [word for word in (match[1].split() if match else []) if len(word) == 2 and set(word) <= set(b"pfsm")]
+    return not flags or any(word == b"pp" for word in flags)
+
+
+def _positions(names: list[str], path: Path) -> tuple[list[int], bool]:
+    """Which columns hold x, y and z, and whether they are fractions of the box."""
+    for suffix, scaled in (("", False), ("u", False), ("s", True), ("su", True)):
+        wanted = [axis + suffix for axis in "xyz"]
+        if all(name in names for name in wanted):
+            return [names.index(name) for name in wanted], scaled
+    raise FormatError(f"{path} has the columns {' '.join(names)}; needed are x y z, xu yu zu, xs ys zs or xsu ysu zsu")
+
+
+def _values(body: bytes, names: list[str], columns: list[int], path: Path, frame: int) -> np.ndarray:
+    words = body.split()
+    width = len(names)
+    try:
+        table = np.array([words[column::width] for column in columns]).astype(np.float64).T
+        ids = np.array(words[names.index("id") :: width]).astype(np.int64) if "id" in names else None
+    except ValueError as error:
+        raise TrajectoryError(
+            f"{path}, frame {frame}: its lines cannot be read ({error}); leave it out with stop={frame}"
+        ) from error
+    if len(words) % width:
+        raise TrajectoryError(
+            f"{path}, frame {frame}: its lines do not all have {width} columns; leave it out with stop={frame}"
+        )
+    return table if ids is None else table[np.argsort(ids, kind="stable")]
+
+
+def _box(head: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Origin (3,) and box vectors (3, 3) as rows, in the file's unit."""
+    match = re.search(rb"BOX BOUNDS([^\n]*)\n((?:[^\n]*\n){3})", head)
+    if match is None:
+        return np.zeros(3), np.zeros((3, 3))
+    rows = [[float(word) for word in line.split()] for line in match[2].splitlines()]
+    if len(rows[0]) == 4:  # a general triclinic box: its three vectors, then the origin
+        table = np.array(rows)
+        return table[:, 3], table[:, :3]
+    (xlo, xhi), (ylo, yhi), (zlo, zhi) = (row[:2] for row in rows)
+    xy, xz, yz = (row[2] if len(row) > 2 else 0.0 for row in rows)
+    xlo, xhi = xlo - min(0.0, xy, xz, xy + xz), xhi - max(0.0, xy, xz, xy + xz)
+    ylo, yhi = ylo - min(0.0, yz), yhi - max(0.0, yz)
+    vectors = np.array([[xhi - xlo, 0, 0], [xy, yhi - ylo, 0], [xz, yz, zhi - zlo]])
+    return np.array([xlo, ylo, zlo]), vectors

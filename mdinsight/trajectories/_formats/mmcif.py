@@ -1,0 +1,182 @@
+"""PDBx/mmCIF, also with many models; it carries its own topology."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+
+from mdinsight.errors import TrajectoryError
+from mdinsight.trajectories._formats._base import (
+    Damage,
+    Format,
+    Frames,
+    Scan,
+    box_from_cell,
+    map_bytes,
+    not_this_format,
+    read_bytes,
+)
+from mdinsight.trajectories._formats._text import first_of_each, load_text_topology
+
+_KEY = (
+    "auth_asym_id",
+    "label_asym_id",
+    "auth_seq_id",
+    "label_seq_id",
+    "pdbx_PDB_ins_code",
+    "auth_atom_id",
+    "label_atom_id",
+)
+_CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The loop of atoms: its columns, where its rows begin and end, and the first and last byte of each model."""
+
+    columns: dict[str, int]
+    begin: int
+    end: int
+    models: list[tuple[int, int, int]]  # begin, end, rows
+
+
+class MMCIF(Format):
+    """PDBx/mmCIF; each model number is a frame. It has no times."""
+
+    name = "PDBx/mmCIF"
+    suffixes = (".cif", ".pdbx", ".mmcif")
+
+    def scan(self, path: Path) -> Scan:
+        data = map_bytes(path).data
+        table = _table(data)
+        if table is None:
+            raise not_this_format(path, self.name, "it has no _atom_site loop")
+        missing = [axis for axis in ("Cartn_x", "Cartn_y", "Cartn_z") if axis not in table.columns]
+        if missing:
+            raise not_this_format(path, self.name, f"its _atom_site loop has no {missing[0]}")
+        good, damage = len(table.models), None
+        for number, (begin, _, rows) in enumerate(table.models):
+            if rows != table.models[0][2] or (number == len(table.models) - 1 and _cut(data, table)):
+                good, last = number, number == len(table.models) - 1
+                detail = f"it has {rows} whole lines of atoms" + (
+                    f", the first one has {table.models[0][2]}" if number else ""
+                )
+                lost = len(table.models) - number
+                damage = Damage("torn" if last else "corrupt", number, begin, len(data) - begin, lost, detail)
+                break
+        models = table.models[:good]
+        keep = np.array(first_of_each(_keys(data, table, models[0])) if models else [], np.int64)
+        cell = _cell(bytes(data[: table.begin]) + bytes(data[table.end :]))
+        layout = {"models": models, "columns": table.columns, "keep": keep, "cell": cell}
+        return Scan(good, len(keep), None, 0.0, cell is not None, damage, layout)
+
+    def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
+        keep = scan.layout["keep"] if atoms is None else scan.layout["keep"][atoms]
+        columns = scan.layout["columns"]
+        xyz = np.empty((len(frames), len(keep), 3), np.float32)
+        with path.open("rb") as handle:
+            for row, frame in enumerate(frames):
+                begin, end, _ = scan.layout["models"][frame]
+                lines = _rows(read_bytes(handle.fileno(), begin, end - begin, path))
+                try:
+                    words = [_words(lines[i], len(columns)) for i in keep]
+                    table = [[line[columns[f"Cartn_{axis}"]] for axis in "xyz"] for line in words]
+                    xyz[row] = np.array(table).astype(np.float64) * 0.1
+                except (ValueError, IndexError) as error:
+                    why = f"its coordinates cannot be read ({error}); leave it out with stop={frame}"
+                    raise TrajectoryError(f"{path}, frame {frame}: {why}") from error
+        box = None
+        if scan.has_box:
+            cell = np.array(scan.layout["cell"])[None]
+            box = np.repeat(box_from_cell(cell[:, :3] / 10.0, cell[:, 3:]), len(frames), axis=0)
+        return Frames(xyz, box)
+
+    def topology(self, path: Path) -> mdtraj.Topology | None:
+        data = map_bytes(path).data
+        table = _table(data)
+        if table is None or not table.models:
+            return None
+        begin, end, _ = table.models[0]
+        lines = _rows(bytes(data[begin:end]))
+        kept = [lines[i] for i in first_of_each(_keys(data, table, table.models[0]))]
+        rest = bytes(data[table.end :])
+        text = bytes(data[: table.begin]) + b"\n".join(kept) + b"\n#\n" + rest
+        return load_text_topology(text, ".cif", path)
+
+
+def _table(data: memoryview) -> _Table | None:
+    names = list(re.finditer(rb"^_atom_site\.(\S+)[ \t]*\r?\n", data, re.MULTILINE))
+    if not names:
+        return None
+    columns = {match[1].decode(): number for number, match in enumerate(names)}
+    begin = names[-1].end()
+    stop = re.compile(rb"^(?:loop_|_|data_)", re.MULTILINE).search(data, begin)
+    end = stop.start() if stop else len(data)
+    model = columns.get("pdbx_PDB_model_num")
+    models: list[tuple[int, int, int]] = []
+    at, first, rows, current = begin, begin, 0, None
+    for line in re.finditer(rb"[^\n]*\n", data[begin:end]):
+        if not _is_row(line[0]):
+            at = begin + line.end()
+            continue
+        words = line[0].split() if model is not None else [b""]
+        number = words[model] if model is not None and model < len(words) else current if model is not None else b"1"
+        if rows and number != current:
+            models.append((first, at, rows))
+            first, rows = at, 0
+        current = number
+        rows += 1
+        at = begin + line.end()
+    if rows:
+        models.append((first, at, rows))
+    elif models == [] and end > begin:
+        models.append((first, end, 0))
+    return _Table(columns, begin, end, models)
+
+
+def _is_row(line: bytes) -> bool:
+    return bool(line.strip()) and not line.startswith(b"#")
+
+
+def _rows(text: bytes) -> list[bytes]:
+    """The lines that are rows: mdtraj puts a comment between the models."""
+    return [line for line in text.splitlines() if _is_row(line)]
+
+
+def _cut(data: memoryview, table: _Table) -> bool:
+    """Whether the last line of the table is not whole."""
+    last = table.models[-1][1]
+    begin, end, _ = table.models[-1]
+    lines = _rows(bytes(data[begin:end]))
+    return (
+        bool(bytes(data[last : table.end]).strip())
+        or not lines
+        or len(_words(lines[-1], len(table.columns))) != len(table.columns)
+    )
+
+
+def _keys(data: memoryview, table: _Table, model: tuple[int, int, int]) -> list[tuple[bytes, ...]]:
+    wanted = [table.columns[name] for name in _KEY if name in table.columns]
+    rows = [_words(line, len(table.columns)) for line in _rows(bytes(data[model[0] : model[1]]))]
+    return [tuple(row[i] for i in wanted if i < len(row)) for row in rows]
+
+
+_QUOTED = re.compile(rb"'(?:[^']|'(?=\S))*'(?=\s|\Z)|\"(?:[^\"]|\"(?=\S))*\"(?=\s|\Z)|\S+")
+
+
+def _words(line: bytes, expected: int) -> list[bytes]:
+    words = line.split()
+    return words if len(words) == expected else _QUOTED.findall(line)
+
+
+def _cell(text: bytes) -> tuple[float, ...] | None:
+    """Lengths in Å and angles, None where there is no box or only the dummy of 1 Å."""
+    found = [re.search(rb"^_cell\." + name.encode() + rb"\s+([-+.\deE]+)", text, re.MULTILINE) for name in _CELL]
+    if any(match is None for match in found):
+        return None
+    cell = tuple(float(match[1]) for match in found if match)
+    return None if min(cell[:3]) <= 1.0 else cell

@@ -1,0 +1,217 @@
+"""Amber NetCDF: classic NetCDF (versions 1, 2, 5) with fixed records; NetCDF-4 is read as the HDF5 that it is."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import h5py
+import numpy as np
+
+from mdinsight.errors import TrajectoryError
+from mdinsight.trajectories._formats._base import (
+    SINGLE,
+    Damage,
+    Format,
+    Frames,
+    Scan,
+    box_from_cell,
+    map_bytes,
+    not_this_format,
+    read_bytes,
+)
+
+_TYPES = {1: "i1", 2: "S1", 3: ">i2", 4: ">i4", 5: ">f4", 6: ">f8", 7: "u1", 8: ">u2", 9: ">u4", 10: ">i8", 11: ">u8"}
+_CELL = ("cell_lengths", "cell_angles")
+
+
+@dataclass
+class _Variable:
+    dims: tuple[int, ...]
+    kind: str
+    begin: int
+    size: int
+    attributes: dict[str, object] = field(default_factory=dict)
+
+
+class AmberNetCDF(Format):
+    """Amber NetCDF trajectories (coordinates in Å, times in ps)."""
+
+    name = "Amber NetCDF"
+    suffixes = (".nc", ".ncdf")
+
+    def scan(self, path: Path) -> Scan:
+        with path.open("rb") as handle:
+            magic = handle.read(4)
+            if magic == b"\x89HDF":
+                return _scan4(path, self.name)
+            if magic[:3] != b"CDF" or magic[3:] not in (b"\x01", b"\x02", b"\x05"):
+                raise not_this_format(path, self.name, f"it begins with {magic!r}")
+            try:
+                header = _Header(handle, magic[3])
+            except (struct.error, EOFError):
+                return Scan(0, 0, damage=Damage("torn", 0, 0, path.stat().st_size, None, "its header is not whole"))
+        return _scan3(path, header, self.name)
+
+    def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
+        if "record" not in scan.layout:
+            return _read4(path, scan, frames, atoms)
+        layout = scan.layout
+        first, last = (0, scan.n_atoms) if atoms is None else (int(atoms[0]), int(atoms[-1]) + 1)
+        keep = slice(None) if atoms is None else atoms - first
+        kind = np.dtype(layout["coordinates"].kind)
+        xyz = np.empty((len(frames), last - first if atoms is None else len(atoms), 3), np.float32)
+        cells = {name: np.empty((len(frames), 3)) for name in _CELL if scan.has_box}
+        with path.open("rb") as handle:
+            for row, frame in enumerate(frames):
+                base = frame * layout["record"]
+                at = base + layout["coordinates"].begin + first * 3 * kind.itemsize
+                raw = read_bytes(handle.fileno(), at, (last - first) * 3 * kind.itemsize, path)
+                xyz[row] = np.frombuffer(raw, kind).reshape(-1, 3)[keep]
+                for name, values in cells.items():
+                    variable = layout[name]
+                    raw = read_bytes(handle.fileno(), base + variable.begin, 3 * np.dtype(variable.kind).itemsize, path)
+                    values[row] = np.frombuffer(raw, variable.kind)
+        xyz *= np.float32(layout["scale"])
+        box = box_from_cell(cells["cell_lengths"] * layout["scale"], cells["cell_angles"]) if scan.has_box else None
+        return Frames(xyz, box)
+
+
+class _Header:
+    """The header of a classic NetCDF file: dimensions and variables, with where their data begin."""
+
+    def __init__(self, handle: BinaryIO, version: int) -> None:
+        self.handle = handle
+        self.count = ">q" if version == 5 else ">i"
+        self.offset = ">i" if version == 1 else ">q"
+        self.n_records = self._number()
+        self.dims = [(self._name(), self._number()) for _ in range(self._list())]
+        self.attributes = self._attributes()
+        self.variables = {}
+        for _ in range(self._list()):
+            name = self._name()
+            dims = tuple(self._number() for _ in range(self._number()))
+            attributes = self._attributes()
+            kind = _TYPES[self._unpack(">i")]
+            size, begin = self._number(), self._unpack(self.offset)
+            self.variables[name] = _Variable(dims, kind, begin, size, attributes)
+
+    def _bytes(self, count: int) -> bytes:
+        data = self.handle.read(count)
+        if len(data) < count:
+            raise EOFError
+        return data
+
+    def _unpack(self, kind: str) -> int:
+        return struct.unpack(kind, self._bytes(struct.calcsize(kind)))[0]
+
+    def _number(self) -> int:
+        return self._unpack(self.count)
+
+    def _list(self) -> int:
+        self._unpack(">i")  # the tag, 0 for an empty list
+        return self._number()
+
+    def _name(self) -> str:
+        length = self._number()
+        return self._bytes((length + 3) // 4 * 4)[:length].decode("utf-8", "replace")
+
+    def _attributes(self) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for _ in range(self._list()):
+            name = self._name()
+            kind = np.dtype(_TYPES[self._unpack(">i")])
+            count = self._number()
+            raw = self._bytes((count * kind.itemsize + 3) // 4 * 4)[: count * kind.itemsize]
+            found[name] = raw.decode("latin1") if kind.kind == "S" else np.frombuffer(raw, kind)
+        return found
+
+    def is_record(self, variable: _Variable) -> bool:
+        """Whether the variable has a value for each frame."""
+        return bool(variable.dims) and self.dims[variable.dims[0]][1] == 0
+
+
+def _scan3(path: Path, header: _Header, name: str) -> Scan:
+    records = {key: v for key, v in header.variables.items() if header.is_record(v)}
+    if "coordinates" not in records:
+        raise not_this_format(path, name, "it has no coordinates for each frame")
+    coordinates = records["coordinates"]
+    n_atoms = header.dims[coordinates.dims[1]][1]
+    size, begin = path.stat().st_size, min(v.begin for v in records.values())
+    record = sum((v.size + 3) // 4 * 4 for v in records.values())
+    whole, rest = divmod(max(0, size - begin), record)
+    stated = header.n_records
+    damage = None
+    n_frames = whole if stated <= 0 else min(whole, stated)
+    end = begin + n_frames * record
+    if stated > whole:
+        damage = Damage("torn", whole, end, size - end, stated - whole)
+    elif stated <= 0 < rest:
+        damage = Damage("torn", whole, end, rest, 1)
+    elif size - end > record // 2 and stated > 0:
+        detail = "its header does not count what follows"
+        damage = Damage("torn", n_frames, end, size - end, max(1, round((size - end) / record)), detail)
+    data = map_bytes(path)
+    layout: dict[str, object] = {"record": record, "scale": _scale(coordinates.attributes.get("units"))}
+    layout |= {key: records[key] for key in ("coordinates", *_CELL) if key in records}
+    times = None
+    if "time" in records and n_frames:
+        kind = np.dtype(records["time"].kind)
+        at = records["time"].begin + record * np.arange(n_frames)
+        times = data[at[:, None] + np.arange(kind.itemsize)].view(kind).ravel().astype(np.float64)
+        times *= _time_scale(records["time"].attributes.get("units"))
+    has_box = False
+    if n_frames and all(key in records for key in _CELL):
+        lengths = records["cell_lengths"]
+        kind = np.dtype(lengths.kind)
+        at = lengths.begin + record * np.array([0, n_frames - 1])
+        has_box = bool((data[at[:, None] + np.arange(3 * kind.itemsize)].view(kind) > 0).all())
+    return Scan(n_frames, n_atoms, times, SINGLE, has_box, damage, layout)
+
+
+def _scan4(path: Path, name: str) -> Scan:
+    with _open4(path) as file:
+        if "coordinates" not in file:
+            raise not_this_format(path, name, "it has no variable 'coordinates'")
+        coordinates = file["coordinates"]
+        n_frames, n_atoms = coordinates.shape[:2]
+        times = None
+        if "time" in file and len(file["time"]) == n_frames:
+            times = file["time"][:].astype(np.float64) * _time_scale(file["time"].attrs.get("units"))
+        has_box = all(key in file for key in _CELL) and n_frames > 0 and bool((file["cell_lengths"][0] > 0).all())
+        scale = _scale(coordinates.attrs.get("units"))
+        return Scan(n_frames, n_atoms, times, SINGLE, has_box, None, {"scale": scale})
+
+
+def _read4(path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
+    rows = slice(frames.start, frames.stop, frames.step)
+    scale = np.float32(scan.layout["scale"])
+    with _open4(path) as file:
+        xyz = file["coordinates"][rows].astype(np.float32)
+        xyz = (xyz if atoms is None else xyz[:, atoms]) * scale
+        box = None
+        if scan.has_box:
+            box = box_from_cell(file["cell_lengths"][rows] * scan.layout["scale"], file["cell_angles"][rows])
+        return Frames(xyz, box)
+
+
+def _open4(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise TrajectoryError(f"{path} cannot be opened as NetCDF-4: {error}") from error
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or "")
+
+
+def _scale(units: object) -> float:
+    return 1.0 if _text(units).strip().lower().startswith(("nanomet", "nm")) else 0.1
+
+
+def _time_scale(units: object) -> float:
+    text = _text(units).strip().lower()
+    return 1e-3 if text.startswith("femto") else 1e3 if text.startswith("nano") else 1.0

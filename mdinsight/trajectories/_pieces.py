@@ -1,0 +1,141 @@
+"""Cutting a file at gaps in time into pieces whose frames are evenly spaced."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+TOLERANCE = 0.01
+"""A step that differs from the others by more than this part of it (and by more than times are exact to) is a gap."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Frames ``frames`` (a range of frame numbers of the file) that are ``dt`` ps apart (None: not known)."""
+
+    frames: range
+    dt: float | None
+    slack: float = 0.0
+    """How far the stored times may put ``dt`` off, in ps."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """Why a piece ended before the file did: the time goes from ``before`` to ``after`` ps at frame ``frame``."""
+
+    frame: int
+    before: float
+    after: float
+
+    @property
+    def what(self) -> str:
+        """In words."""
+        if self.after < self.before:
+            return f"the time steps back from {self.before:g} to {self.after:g} ps at frame {self.frame}"
+        return f"the time goes from {self.before:g} to {self.after:g} ps at frame {self.frame}"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A file cut into pieces."""
+
+    pieces: tuple[Piece, ...]
+    breaks: tuple[Break, ...] = ()
+    repeated: tuple[int, ...] = ()
+    """Frames left out because the frame before them has the same time."""
+    no_clock: bool = False
+    """The file's times say nothing: all of them are the same."""
+
+
+def cut(times: np.ndarray | None, frames: range, error: float) -> Cut:
+    """Cut the frames of a file where their times are not evenly spaced.
+
+    Parameters
+    ----------
+    times
+        Time in ps of every frame of the file, None where it has none.
+    frames
+        The frames to use, consecutive.
+    error
+        Relative error of a stored time.
+    """
+    if times is None or len(frames) < 2:
+        return Cut((Piece(frames, None),))
+    used = times[frames.start : frames.stop]
+    steps = np.diff(used)
+    noise = _noise(used, error)
+    if (np.abs(steps) <= noise).all() and abs(used[-1] - used[0]) <= noise.max():
+        return Cut((Piece(frames, None),), no_clock=True)
+    typical = _lower_median(steps[steps > 0]) if (steps > 0).any() else 0.0
+    same = np.concatenate([[False], (np.abs(steps) <= noise) & (typical > 4 * noise)])
+    kept = np.flatnonzero(~same)
+    pieces: list[Piece] = []
+    for first, after in _even_runs(kept, used[kept], error):
+        rows = kept[first:after]
+        stride = int(rows[1] - rows[0]) if len(rows) > 1 else 1
+        span = range(frames.start + int(rows[0]), frames.start + int(rows[-1]) + 1, stride)
+        slack = 4.0 * error * float(np.abs(used[rows]).max()) / max(1, len(rows) - 1)
+        pieces.append(Piece(span, _step(used[rows], error), slack))
+    breaks = []
+    for left, right in itertools.pairwise(pieces):
+        end, begin = float(times[left.frames[-1]]), float(times[right.frames[0]])
+        if right.frames[0] - left.frames[-1] > 1 and left.dt and abs(begin - end - left.dt) < TOLERANCE * left.dt:
+            continue  # only a repeated frame stood between them
+        breaks.append(Break(right.frames[0], end, begin))
+    return Cut(tuple(pieces), tuple(breaks), tuple(int(i) + frames.start for i in np.flatnonzero(same)))
+
+
+def _noise(times: np.ndarray, error: float) -> np.ndarray:
+    size = np.abs(times)
+    return 2.0 * error * (size[1:] + size[:-1]) + 1e-12
+
+
+def _lower_median(values: np.ndarray) -> float:
+    return float(np.sort(values)[(len(values) - 1) // 2])
+
+
+def _even_runs(kept: np.ndarray, times: np.ndarray, error: float) -> list[tuple[int, int]]:
+    """Runs [first, after) of rows of even spacing in time and in frame number; together they hold every row."""
+    if len(kept) == 1:
+        return [(0, 1)]
+    steps, jumps, noise = np.diff(times), np.diff(kept), _noise(times, error)
+    forward = steps > 0
+    if not forward.any():
+        return [(i, i + 1) for i in range(len(kept))]
+    typical = _lower_median(steps[forward])
+    jump = int(_lower_median(jumps[forward]))
+    even = forward & (np.abs(steps - typical) <= TOLERANCE * typical + noise) & (jumps == jump)
+    even |= (np.abs(steps - typical) <= noise) & (jumps == jump)  # steps too small for the times to tell
+    runs: list[tuple[int, int]] = []
+    first = 0
+    while first < len(kept):
+        stop = first
+        while stop < len(even) and even[stop]:
+            stop += 1
+        if stop > first or first >= len(even):
+            runs.append((first, stop + 1))
+            first = stop + 1
+            continue
+        after = first  # a stretch of other spacing: cut it by its own typical step
+        while after < len(even) and not even[after]:
+            after += 1
+        end = after if after < len(even) else len(kept)
+        inner = _even_runs(kept[first:end], times[first:end], error) if end < len(kept) or first > 0 else None
+        runs += [(a + first, b + first) for a, b in inner] if inner else [(i, i + 1) for i in range(first, end)]
+        first = end
+    return runs
+
+
+def _step(times: np.ndarray, error: float) -> float | None:
+    """The time step, rounded to the fewest digits that the times allow."""
+    if len(times) < 2:
+        return None
+    exact = float(times[-1] - times[0]) / (len(times) - 1)
+    slack = max(2.0 * error * float(np.abs(times).max()) / (len(times) - 1), 1e-9 * exact)
+    for digits in range(1, 12):
+        rounded = float(f"{exact:.{digits}g}")
+        if abs(rounded - exact) <= slack:
+            return rounded
+    return exact

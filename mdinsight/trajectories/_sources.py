@@ -1,0 +1,230 @@
+"""Where the frames of a trajectory come from: a file, or an object in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import mdtraj
+import numpy as np
+
+from mdinsight.errors import TopologyError, TrajectoryError
+from mdinsight.trajectories._formats import Format, Frames, Scan
+
+_EDGE = 1 << 14
+
+
+class Source(Protocol):
+    """Something that frames can be read from, by several threads at once."""
+
+    label: str
+    scan: Scan
+
+    @property
+    def path(self) -> Path | None:
+        """The file, None for an object in memory."""
+
+    @property
+    def kind(self) -> str:
+        """The name of the format."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the content."""
+
+    def read(self, frames: range, atoms: np.ndarray | None) -> Frames:
+        """Coordinates of the frames; atoms are increasing indices, or None for all."""
+
+
+class FileSource:
+    """A file in one of the formats."""
+
+    def __init__(self, path: Path, kind: Format, scan: Scan, label: str) -> None:
+        self.path: Path | None = path
+        self.scan, self.label, self.kind = scan, label, kind.name
+        self._format, self._path = kind, path
+        self._opened = _stamp(path)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the file's size, its time of change, and its first and last bytes."""
+        size, changed = self._opened
+        digest = hashlib.sha256(f"{size} {changed} ".encode())
+        with self._path.open("rb") as handle:
+            digest.update(handle.read(_EDGE))
+            handle.seek(max(0, size - _EDGE))
+            digest.update(handle.read(_EDGE))
+        return digest.hexdigest()
+
+    def read(self, frames: range, atoms: np.ndarray | None) -> Frames:
+        """Coordinates of the frames."""
+        try:
+            return self._format.read(self._path, self.scan, frames, atoms)
+        except FileNotFoundError:
+            raise TrajectoryError(f"{self._path} was there when it was opened and is gone now") from None
+
+
+class MemorySource:
+    """An ``mdtraj.Trajectory``, held as it is."""
+
+    path: Path | None = None
+    kind = "mdtraj.Trajectory"
+
+    def __init__(self, trajectory: mdtraj.Trajectory, label: str) -> None:
+        self.label = label
+        self._xyz = trajectory.xyz
+        self._box = trajectory.unitcell_vectors
+        times = None if trajectory.time is None else np.asarray(trajectory.time, np.float64)
+        has_box = self._box is not None and bool(self._box.any())
+        error = 2.0**-24 if np.asarray(trajectory.time).dtype.itemsize == 4 else 1e-12
+        self.scan = Scan(len(self._xyz), self._xyz.shape[1], times, error, has_box)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the coordinates and the box."""
+        digest = hashlib.sha256(np.ascontiguousarray(self._xyz).data)
+        if self._box is not None:
+            digest.update(np.ascontiguousarray(self._box).data)
+        return digest.hexdigest()
+
+    def read(self, frames: range, atoms: np.ndarray | None) -> Frames:
+        """Coordinates of the frames; always a copy."""
+        rows = slice(frames.start, frames.stop, frames.step)
+        xyz = np.array(self._xyz[rows] if atoms is None else self._xyz[rows][:, atoms], np.float32)
+        return Frames(xyz, np.array(self._box[rows], np.float32) if self.scan.has_box else None)
+
+
+class UniverseSource:
+    """An MDAnalysis ``Universe``: read through copies of its own reader, with its own transformations; Å to nm."""
+
+    kind = "MDAnalysis.Universe"
+
+    def __init__(self, universe: Any, label: str) -> None:
+        self.label = label
+        reader = universe.trajectory
+        self._reader = reader
+        name = getattr(reader, "filename", None)
+        self.path: Path | None = Path(name) if isinstance(name, (str, os.PathLike)) and Path(name).is_file() else None
+        box = reader.ts.dimensions
+        n_frames = len(reader)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            dt = float(reader.dt) if n_frames > 1 else None
+        if any("no dt information" in str(warning.message) for warning in caught):
+            dt = None
+        times = None if dt is None else float(reader.ts.time) + dt * (np.arange(n_frames) - reader.ts.frame)
+        self.scan = Scan(n_frames, len(universe.atoms), times, 2.0**-24, box is not None and bool(np.all(box[:3] > 0)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the first, the middle and the last frame, and of the file's size and time of change."""
+        n_frames = self.scan.n_frames
+        digest = hashlib.sha256(f"{n_frames} {self.path} {_stamp(self.path) if self.path else ''}".encode())
+        for frame in sorted({0, n_frames // 2, n_frames - 1}) if self.path else range(n_frames):
+            digest.update(self.read(range(frame, frame + 1), None).xyz.tobytes())
+        return digest.hexdigest()
+
+    def read(self, frames: range, atoms: np.ndarray | None) -> Frames:
+        """Coordinates of the frames.
+
+        Raises
+        ------
+        TrajectoryError
+            If the times of the frames are not as evenly spaced as MDAnalysis says.
+        """
+        if hasattr(self._reader, "coordinate_array"):
+            return self._from_memory(frames, atoms)
+        n_atoms = self.scan.n_atoms if atoms is None else len(atoms)
+        xyz = np.empty((len(frames), n_atoms, 3), np.float32)
+        boxes = np.zeros((len(frames), 3, 3), np.float32)
+        times = np.empty(len(frames))
+        reader = self._reader.copy()
+        try:
+            for row, step in enumerate(reader[frames.start : frames.stop : frames.step]):
+                positions = step.positions if atoms is None else step.positions[atoms]
+                xyz[row] = positions * np.float32(0.1)
+                times[row] = step.time
+                if self.scan.has_box:
+                    boxes[row] = step.triclinic_dimensions * np.float32(0.1)
+        finally:
+            reader.close()
+        self._check_times(times, frames)
+        return Frames(xyz, boxes if self.scan.has_box else None)
+
+    def _from_memory(self, frames: range, atoms: np.ndarray | None) -> Frames:
+        """Out of a MemoryReader, whose copy would copy all of its frames."""
+        from MDAnalysis.lib.mdamath import triclinic_vectors
+
+        order = self._reader.stored_order
+        xyz = np.transpose(self._reader.coordinate_array, [order.index(axis) for axis in "fac"])
+        rows = slice(frames.start, frames.stop, frames.step)
+        xyz = (xyz[rows] if atoms is None else xyz[rows][:, atoms]) * np.float32(0.1)
+        if not self.scan.has_box:
+            return Frames(xyz.astype(np.float32))
+        cells = np.broadcast_to(self._reader.dimensions_array, (self.scan.n_frames, 6))[rows]
+        return Frames(xyz.astype(np.float32), np.array([triclinic_vectors(cell) for cell in cells]) * np.float32(0.1))
+
+    def _check_times(self, times: np.ndarray, frames: range) -> None:
+        if self.scan.times is None:
+            return
+        expected = self.scan.times[frames.start : frames.stop : frames.step]
+        step = float(self.scan.times[1] - self.scan.times[0])
+        wrong = np.abs(times - expected) > 0.01 * abs(step) + 4 * 2.0**-24 * np.abs(times) + 1e-5 * np.abs(expected)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            file = f"mdi.open({str(self.path)!r}, top=...)" if self.path else "the pieces one by one"
+            raise TrajectoryError(
+                f"{self.label}, frame {frames[row]}: its time is {times[row]:g} ps, evenly spaced frames would have {expected[row]:g}; "
+                f"open {file}, which cuts at gaps in time"
+            )
+
+
+def topology_of_universe(universe: Any) -> mdtraj.Topology:
+    """An mdtraj topology with the names, elements, residues, segments and bonds of a Universe.
+
+    Raises
+    ------
+    TopologyError
+        If its atoms have no names.
+    """
+    atoms = universe.atoms
+    if not hasattr(atoms, "names"):
+        raise TopologyError("the Universe has no atom names; give top=")
+    elements = atoms.elements if hasattr(atoms, "elements") else [""] * len(atoms)
+    topology = mdtraj.Topology()
+    chain = residue = None
+    last_chain = last_residue = -1
+    for atom, symbol in zip(atoms, elements, strict=True):
+        if atom.segindex != last_chain or chain is None:
+            chain, last_chain = topology.add_chain(), atom.segindex
+        if atom.resindex != last_residue or residue is None:
+            segment = atom.segid if hasattr(atom, "segid") else ""
+            residue = topology.add_residue(getattr(atom, "resname", "UNK"), chain, int(atom.resid), segment)
+            last_residue = atom.resindex
+        topology.add_atom(atom.name, _element(str(symbol), atom.name), residue)
+    if hasattr(universe, "bonds") and len(universe.bonds):
+        made = list(topology.atoms)
+        for first, second in universe.bonds.indices:
+            topology.add_bond(made[first], made[second])
+    else:
+        topology.create_standard_bonds()
+    return topology
+
+
+def _element(symbol: str, name: str) -> Any:
+    table = mdtraj.element
+    for guess in (symbol, name.lstrip("0123456789")[:1]):
+        try:
+            return table.get_by_symbol(guess.capitalize())
+        except KeyError:
+            continue
+    return table.virtual
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,142 @@
+"""Topologies: reading them, telling them apart, choosing atoms of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy as np
+
+from mdinsight.errors import MdinsightError, SelectionError, TopologyError, TrajectoryError
+from mdinsight.trajectories._formats import FORMATS, format_of
+
+Selection = str | Sequence[int] | np.ndarray | None
+"""An mdtraj selection such as ``"name CA"``, atom indices, a mask of all atoms, or None for all atoms."""
+
+
+def load_topology(source: Any) -> mdtraj.Topology:
+    """A topology from a path, an ``mdtraj.Topology`` or an ``mdtraj.Trajectory``.
+
+    Raises
+    ------
+    TopologyError
+        If the file is missing or cannot be read as a topology.
+    """
+    if isinstance(source, mdtraj.Topology):
+        return source
+    if isinstance(source, mdtraj.Trajectory):
+        return source.topology
+    if not isinstance(source, (str, os.PathLike)):
+        raise TopologyError(
+            f"top={source!r} is no topology; give a path (.pdb, .prmtop, .psf, .gro, .cif, ...) or an mdtraj.Topology"
+        )
+    path = Path(source)
+    if not path.exists():
+        raise TopologyError(f"the topology {path} does not exist")
+    if path.is_dir():
+        raise TopologyError(f"the topology {path} is a folder; name the file in it")
+    if path.stat().st_size == 0:
+        raise TopologyError(f"the topology {path} is empty")
+    try:
+        topology = _own(path) or _by_mdtraj(path)
+    except TopologyError:
+        raise
+    except (MdinsightError, TrajectoryError) as error:
+        raise TopologyError(f"the topology {path} cannot be read: {error}") from error
+    if topology.n_atoms == 0:
+        raise TopologyError(f"the topology {path} has no atoms")
+    return topology
+
+
+def _own(path: Path) -> mdtraj.Topology | None:
+    """By one of the formats that carry a topology: only the first of many models, and HDF5 without PyTables."""
+    known = {suffix for kind in FORMATS for suffix in kind.suffixes}
+    return format_of(path).topology(path) if path.suffix.lower() in known else None
+
+
+def _by_mdtraj(path: Path) -> mdtraj.Topology:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return mdtraj.load_topology(str(path))
+    except Exception as error:  # mdtraj's readers raise nearly anything
+        reason = str(error) or type(error).__name__
+        raise TopologyError(f"the topology {path} cannot be read: {reason.splitlines()[0]}") from error
+
+
+def topology_hash(topology: mdtraj.Topology) -> str:
+    """SHA-256 of atoms, residues, chains and bonds: the same for the same molecule read from different files."""
+    atoms = [
+        (
+            a.name,
+            a.element.symbol if a.element else "",
+            a.residue.index,
+            a.residue.name,
+            a.residue.resSeq,
+            a.residue.chain.index,
+        )
+        for a in topology.atoms
+    ]
+    bonds = sorted(tuple(sorted((first.index, second.index))) for first, second in topology.bonds)
+    return hashlib.sha256(json.dumps([atoms, bonds], separators=(",", ":")).encode()).hexdigest()
+
+
+def select_atoms(topology: mdtraj.Topology, selection: Selection) -> np.ndarray:
+    """The indices of the atoms that a selection matches, int64.
+
+    Parameters
+    ----------
+    topology
+        The topology to choose from.
+    selection
+        An mdtraj selection such as ``"name CA and resid 1 to 5"``, atom indices (kept in the order given), a boolean mask of
+        all atoms, or None for all atoms.
+
+    Raises
+    ------
+    SelectionError
+        If it cannot be parsed, matches nothing, or names an atom twice or one that does not exist.
+    """
+    n_atoms = topology.n_atoms
+    if selection is None:
+        return np.arange(n_atoms)
+    if isinstance(selection, str):
+        try:
+            found = np.asarray(topology.select(selection), dtype=np.int64)
+        except Exception as error:  # the parser of mdtraj raises nearly anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise SelectionError(
+                f"the selection {selection!r} cannot be read: {reason}; an example is 'name CA and resid 1 to 5'"
+            ) from error
+        if not len(found):
+            names = ", ".join(sorted({residue.name for residue in topology.residues})[:8])
+            raise SelectionError(f"the selection {selection!r} matches none of the {n_atoms} atoms (residues {names})")
+        return found
+    try:
+        found = np.asarray(selection)
+    except ValueError as error:
+        raise SelectionError(f"atoms={selection!r} are no atom indices") from error
+    if found.ndim != 1 or (len(found) and found.dtype.kind not in "iub"):
+        raise SelectionError(
+            f"atoms of shape {found.shape} and type {found.dtype} are no atom indices; give a list of ints or a selection string"
+        )
+    if found.dtype.kind == "b":
+        if len(found) != n_atoms:
+            raise SelectionError(f"a mask of {len(found)} atoms does not fit {n_atoms} atoms")
+        found = np.flatnonzero(found)
+    found = found.astype(np.int64)
+    if not len(found):
+        raise SelectionError("the selection is empty; name at least one atom")
+    if found.min() < 0 or found.max() >= n_atoms:
+        bad = int(found.min() if found.min() < 0 else found.max())
+        raise SelectionError(f"atom {bad} does not exist; the topology has atoms 0 to {n_atoms - 1}")
+    if len(np.unique(found)) != len(found):
+        values, counts = np.unique(found, return_counts=True)
+        raise SelectionError(f"atom {int(values[counts > 1][0])} is chosen twice; name each atom once")
+    return found
