@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
+from mdinsight import units
 from mdinsight.records import Record
 
 
@@ -27,7 +29,9 @@ class Estimate(Record):
         super().__post_init__()
 
     @classmethod
-    def from_samples(cls, value: np.ndarray | float, samples: np.ndarray, unit: str = "", level: float = 0.95) -> Estimate:
+    def from_samples(
+        cls, value: np.ndarray | float, samples: np.ndarray, unit: str = "", level: float = 0.95
+    ) -> Estimate:
         """The quantile interval of samples along axis 0; NaN samples (undefined there) are left out."""
         samples = np.asarray(samples, dtype=np.float64)
         tail = (1.0 - level) / 2.0
@@ -38,8 +42,8 @@ class Estimate(Record):
         low, high = np.nanquantile(filled, [tail, 1.0 - tail], axis=0)
         return cls(value, low, high, unit, level)
 
-    def __getitem__(self, index: object) -> Estimate:
-        return self.replace(value=self.value[index], low=self.low[index], high=self.high[index])  # type: ignore[index]
+    def __getitem__(self, index: Any) -> Estimate:
+        return self.replace(value=self.value[index], low=self.low[index], high=self.high[index])
 
     def __len__(self) -> int:
         return len(self.value)
@@ -57,10 +61,20 @@ class Estimate(Record):
         return self.replace(value=self.value * factor, low=self.low * factor, high=self.high * factor, unit=unit)
 
     def __str__(self) -> str:
-        unit = f" {self.unit}" if self.unit else ""
-        figures = np.broadcast(self.value, self.low, self.high)
-        texts = [f"{v:.3g}{unit} [{a:.3g}, {b:.3g}]" for v, a, b in figures]
+        """Each figure with its interval; times in ps are written in the unit that reads best."""
+        texts = [self._text(*(float(x) for x in figures)) for figures in np.broadcast(self.value, self.low, self.high)]
         return texts[0] if self.value.ndim == 0 else ", ".join(texts)
+
+    def _text(self, value: float, low: float, high: float) -> str:
+        def number(x: float) -> str:
+            return units.format_time(x) if self.unit == "ps" else f"{x:.3g}"
+
+        unit = f" {self.unit}" if self.unit not in ("", "ps") else ""
+        if np.isnan(value):
+            return "not determined"
+        if np.isnan(low) and np.isnan(high):
+            return f"{number(value)}{unit} (no interval)"
+        return f"{number(value)}{unit} [{number(low)}, {number(high)}]"
 
 
 class Verdict(Record):
@@ -71,9 +85,16 @@ class Verdict(Record):
     says: str
     remedy: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """What is the case and, where it does not hold, what to do."""
+        text = f"{self.subject}: {self.says}"
+        if self.holds or not self.remedy:
+            return text
+        return f"{text}. {self.remedy[0].upper()}{self.remedy[1:]}"
+
     def __str__(self) -> str:
-        text = f"{'ok' if self.holds else 'NO'}: {self.subject}: {self.says}"
-        return f"{text}. {self.remedy}" if self.remedy and not self.holds else text
+        return f"{'ok' if self.holds else 'NO'}: {self.sentence}"
 
 
 def all_hold(verdicts: Iterable[Verdict]) -> bool:

@@ -25,7 +25,9 @@ def sequence(seed: int, *keys: Key) -> np.random.SeedSequence:
     """
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
         raise ParameterError(f"seed={seed!r} is not a seed; give a non-negative int")
-    words = [int.from_bytes(hashlib.sha256(f"{type(key).__name__}:{key}".encode()).digest()[:8], "little") for key in keys]
+    words = [
+        int.from_bytes(hashlib.sha256(f"{type(key).__name__}:{key}".encode()).digest()[:8], "little") for key in keys
+    ]
     return np.random.SeedSequence([int(seed), *words])
 
 

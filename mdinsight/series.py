@@ -86,12 +86,16 @@ class TimeSeries(Sequence[np.ndarray]):
             raise ParameterError("a time series needs at least one array; got none")
         widths = {array.shape[1] for array in self.arrays}
         if len(widths) > 1:
-            raise ParameterError(f"the arrays have different numbers of columns: {sorted(widths)}; they must all be the same")
+            raise ParameterError(
+                f"the arrays have different numbers of columns: {sorted(widths)}; they must all be the same"
+            )
         self.dt = None if dt is None else units.time(dt, "dt")
         self.columns = tuple(columns) if columns is not None else tuple(Column(str(i)) for i in range(self.n_columns))
         if len(self.columns) != self.n_columns:
             raise ParameterError(f"{len(self.columns)} columns are named, the arrays have {self.n_columns}")
-        self.origins = tuple(origins) if origins is not None else tuple(Origin(f"array {i}") for i in range(len(self.arrays)))
+        self.origins = (
+            tuple(origins) if origins is not None else tuple(Origin(f"array {i}") for i in range(len(self.arrays)))
+        )
         if len(self.origins) != len(self.arrays):
             raise ParameterError(f"{len(self.origins)} origins for {len(self.arrays)} arrays; give one for each")
         self.definition = definition
@@ -112,7 +116,9 @@ class TimeSeries(Sequence[np.ndarray]):
 
     def __repr__(self) -> str:
         step = "" if self.dt is None else f", {units.format_time(self.dt)} apart"
-        return f"<{type(self).__name__}: {len(self)} trajectories, {self.n_frames} frames{step}, {self.n_columns} columns>"
+        return (
+            f"<{type(self).__name__}: {len(self)} trajectories, {self.n_frames} frames{step}, {self.n_columns} columns>"
+        )
 
     @property
     def n_columns(self) -> int:
@@ -133,7 +139,9 @@ class TimeSeries(Sequence[np.ndarray]):
         """All rows in one array of shape (n_frames, n_columns)."""
         return np.concatenate(self.arrays)
 
-    def with_arrays(self, arrays: Sequence[np.ndarray], columns: Sequence[Column] | None = None, definition: Model | None = None) -> TimeSeries:
+    def with_arrays(
+        self, arrays: Sequence[np.ndarray], columns: Sequence[Column] | None = None, definition: Model | None = None
+    ) -> TimeSeries:
         """New values for the same frames."""
         return TimeSeries(arrays, self.dt, columns, self.origins, definition)
 
@@ -141,7 +149,12 @@ class TimeSeries(Sequence[np.ndarray]):
         """Some of the trajectories, in the order given; a number may repeat (as in a bootstrap)."""
         picked = [int(i) for i in trajectories]
         return TimeSeries(
-            [self.arrays[i] for i in picked], self.dt, self.columns, [self.origins[i] for i in picked], self.definition, check_finite=False
+            [self.arrays[i] for i in picked],
+            self.dt,
+            self.columns,
+            [self.origins[i] for i in picked],
+            self.definition,
+            check_finite=False,
         )
 
     def select(self, *patterns: str) -> TimeSeries:
@@ -159,7 +172,12 @@ class TimeSeries(Sequence[np.ndarray]):
         else:
             definition = None
         return TimeSeries(
-            [array[:, keep] for array in self.arrays], self.dt, [self.columns[i] for i in keep], self.origins, definition, check_finite=False
+            [array[:, keep] for array in self.arrays],
+            self.dt,
+            [self.columns[i] for i in keep],
+            self.origins,
+            definition,
+            check_finite=False,
         )
 
     def lag_frames(self, lag: Any, name: str = "lag") -> int:
@@ -216,10 +234,14 @@ def match_columns(columns: Sequence[Column], patterns: Sequence[str]) -> list[in
     """Numbers of the columns whose names match any pattern; a pattern that matches none is refused."""
     keep: set[int] = set()
     for pattern in patterns:
-        found = {i for i, column in enumerate(columns) if column.name == pattern or fnmatch.fnmatchcase(column.name, pattern)}
+        found = {
+            i for i, column in enumerate(columns) if column.name == pattern or fnmatch.fnmatchcase(column.name, pattern)
+        }
         if not found:
             some = ", ".join(repr(column.name) for column in columns[:6])
-            raise SelectionError(f"no column matches {pattern!r}; the columns are {some}{', ...' if len(columns) > 6 else ''}")
+            raise SelectionError(
+                f"no column matches {pattern!r}; the columns are {some}{', ...' if len(columns) > 6 else ''}"
+            )
         keep |= found
     if not keep:
         raise SelectionError("no pattern was given; name at least one column")

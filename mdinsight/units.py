@@ -55,9 +55,13 @@ def convert(value: Any, dimension: str, name: str | None = None) -> float:
         if match and match[2] in units:
             return float(match[1]) * units[match[2]]
         example = f"10 {_INSIDE[dimension]}"
-        raise ParameterError(f"{name}={value!r} is not a {dimension}; write e.g. {example!r} (units: {', '.join(units)})")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
-        raise ParameterError(f"{name}={value!r} is not a {dimension}; give a number of {_INSIDE[dimension]} or a string with a unit")
+        raise ParameterError(
+            f"{name}={value!r} is not a {dimension}; write e.g. {example!r} (units: {', '.join(units)})"
+        )
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise ParameterError(
+            f"{name}={value!r} is not a {dimension}; give a number of {_INSIDE[dimension]} or a string with a unit"
+        )
     return float(value)
 
 
@@ -117,11 +121,16 @@ def lag_frames(lag: Any, dt: float | None, name: str = "lag") -> int:
         raise LagError(f"{name}={lag!r} could be frames or ps; give an int (frames) or a string such as '{lag} ps'")
     ps = time(lag, name)
     if dt is None:
-        raise LagError(f"{name}={lag!r} is a time, but the data have no time step; give frames (an int), or dt= when opening")
+        raise LagError(
+            f"{name}={lag!r} is a time, but the data have no time step; give frames (an int), or dt= when opening"
+        )
     ratio = ps / dt
     frames = round(ratio)
     if frames < 1 or abs(ratio - frames) > 1e-3 * max(1.0, ratio):
-        raise LagError(f"{name}={lag!r} is no multiple of the {format_time(dt)} between frames; the nearest is {format_time(max(1, frames) * dt)}")
+        raise LagError(
+            f"{name}={lag!r} is no multiple of the {format_time(dt)} between frames; "
+            f"the nearest is {format_time(max(1, frames) * dt)}"
+        )
     return frames
 
 

@@ -46,3 +46,10 @@ def ala3() -> mdi.trajectories.Trajectories:
 def ala2_water() -> mdi.trajectories.Trajectories:
     """Alanine dipeptide in a box of water."""
     return mdi.open(EXAMPLES / "ala2_water/*.xtc", top=EXAMPLES / "ala2_water/top.pdb")
+
+
+@pytest.fixture(scope="session")
+def analysis() -> mdi.analysis.Analysis:
+    """The whole row on alanine dipeptide, with the defaults."""
+    files = {"files": [str(EXAMPLES / "ala2/*.xtc")], "top": str(EXAMPLES / "ala2/top.pdb")}
+    return mdi.analysis.run(mdi.analysis.Config.parse({"trajectories": files}))

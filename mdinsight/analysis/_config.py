@@ -47,7 +47,8 @@ class StatesConfig(_Section):
     """The discretisation."""
 
     method: Literal["kmeans", "minibatch", "regular"] = "kmeans"
-    n: int | Literal["auto"] = Field("auto", description="number of microstates")
+    n: int | Literal["auto"] = Field("auto", description="number of microstates; of 'regular' the most there may be")
+    dmin: float | None = Field(None, gt=0, description="'regular': least distance of two centres, in units of the coordinates")
 
 
 class MSMConfig(_Section):
@@ -87,7 +88,10 @@ class Config(_Section):
         content = dict(content)
         if isinstance(content.get("trajectories"), (str, list, tuple)):  # short form: just the files
             files = content["trajectories"]
-            content["trajectories"] = {"files": (files,) if isinstance(files, str) else tuple(files), "top": content.pop("top", None)}
+            content["trajectories"] = {
+                "files": (files,) if isinstance(files, str) else tuple(files),
+                "top": content.pop("top", None),
+            }
         if isinstance(content.get("trajectories"), Mapping) and isinstance(content["trajectories"].get("files"), str):
             content["trajectories"] = {**content["trajectories"], "files": (content["trajectories"]["files"],)}
         try:
@@ -95,6 +99,8 @@ class Config(_Section):
         except ValidationError as error:
             raise ParameterError(f"{source}: " + "; ".join(_explain(item) for item in error.errors())) from None
         units.temperature(config.temperature)
+        if config.states.method == "regular" and config.states.dmin is None:
+            raise ParameterError(f"{source}: states.method='regular' needs states.dmin, the least distance of two centres")
         if not config.trajectories.files:
             raise ParameterError(f"{source}: trajectories.files is empty; name at least one file or glob")
         return config
@@ -138,7 +144,9 @@ def _relative_to(files: TrajectoryConfig, folder: Path) -> TrajectoryConfig:
 
 
 def _explain(error: Any) -> str:
-    names = [str(part) for part in error["loc"] if not str(part).startswith(("literal[", "function-", "lax-or", "tuple["))]
+    names = [
+        str(part) for part in error["loc"] if not str(part).startswith(("literal[", "function-", "lax-or", "tuple["))
+    ]
     where = ".".join(names)
     if error["type"] == "extra_forbidden":
         section: Any = Config
@@ -146,7 +154,9 @@ def _explain(error: Any) -> str:
             section = section.model_fields[part].annotation
         known = list(section.model_fields)
         near = difflib.get_close_matches(names[-1], known, n=1)
-        return f"{where} is not a key; " + (f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}")
+        return f"{where} is not a key; " + (
+            f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
+        )
     if error["type"] == "missing":
         return f"{where} is missing"
     return f"{where}={error['input']!r}: {error['msg']}"

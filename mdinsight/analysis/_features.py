@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mdtraj
 
 from mdinsight import features
-from mdinsight.errors import ParameterError
+from mdinsight.errors import ParameterError, TopologyError
 
-KINDS: dict[str, type[features.Feature]] = {
+KINDS: dict[str, Callable[..., features.Feature]] = {
     "torsions": features.Torsions,
     "distances": features.Distances,
     "contacts": features.Contacts,
@@ -58,7 +58,9 @@ def choose(topology: mdtraj.Topology) -> features.Features:
     present = [name for name in ("phi", "psi", "chi1") if _has_torsion(topology, name)]
     if "phi" in present or "psi" in present:
         return features.Features((features.Torsions(" ".join(present)),))
-    solute = [a.index for a in topology.atoms if not a.residue.is_water and a.element is not None and a.element.number > 1]
+    solute = [
+        a.index for a in topology.atoms if not a.residue.is_water and a.element is not None and a.element.number > 1
+    ]
     if 2 <= len(solute) <= _MOST_ATOMS:
         return features.Features((features.Distances("not water and mass > 2"),))
     raise ParameterError(
@@ -70,7 +72,7 @@ def choose(topology: mdtraj.Topology) -> features.Features:
 def _has_torsion(topology: mdtraj.Topology, name: str) -> bool:
     try:
         return bool(features.Torsions(name).columns(topology))
-    except SelectionError:
+    except TopologyError:
         return False
 
 

@@ -69,12 +69,19 @@ def info(files: tuple[str, ...], top: str | None) -> None:
 @_top
 @click.option("--out", default="mdinsight-out", show_default=True, help="Folder for everything that comes out.")
 @click.option("--force", is_flag=True, help="Replace the analysis that stands in the folder.")
-@click.option("--features", multiple=True, metavar="KIND[=ARG]", help="e.g. 'torsions=phi psi' or 'distances=name CA'; may repeat.")
+@click.option(
+    "--features",
+    multiple=True,
+    metavar="KIND[=ARG]",
+    help="e.g. 'torsions=phi psi' or 'distances=name CA'; may repeat.",
+)
 @click.option("--cv", type=click.Choice(["tica", "vamp", "vampnet", "pca"]), help="Slow coordinates.  [default: tica]")
 @click.option("--cv-lag", metavar="TIME", help="Lag time of the coordinates, e.g. '20 ps'.  [default: chosen]")
 @click.option("--dim", type=int, help="Number of coordinates.  [default: chosen by cross-validation]")
 @click.option("--states", type=int, help="Number of microstates.  [default: by the amount of data]")
-@click.option("--lag", metavar="TIME", help="Lag time of the Markov model.  [default: where the timescales have converged]")
+@click.option(
+    "--lag", metavar="TIME", help="Lag time of the Markov model.  [default: where the timescales have converged]"
+)
 @click.option("--macrostates", type=int, help="Number of long-lived states.  [default: by the gap of the timescales]")
 @click.option("--temperature", type=float, help="In K, for free energies.  [default: 300]")
 @click.option("--stride", type=int, help="Take every n-th frame.")
@@ -105,7 +112,9 @@ def _config(files: tuple[str, ...], top: str | None, options: dict[str, Any]) ->
     if any(name.endswith((".yaml", ".yml")) for name in files):
         if len(files) > 1 or top or changes:
             given = [f"--{key.replace('_', '-')}" for key in changes] + (["--top"] if top else [])
-            raise ParameterError(f"a configuration file stands alone; write {', '.join(given) or 'the other files'} into {files[0]}")
+            raise ParameterError(
+                f"a configuration file stands alone; write {', '.join(given) or 'the other files'} into {files[0]}"
+            )
         return Config.read(files[0])
     content: dict[str, Any] = {"trajectories": {"files": files, "top": top}, "cv": {}, "states": {}, "msm": {}}
     places = {

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from mdinsight.results import Estimate
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -21,11 +25,25 @@ def axes(ax: Axes | None, width: float = 4.5, height: float = 3.4) -> Axes:
     return pyplot.subplots(figsize=(width, height), layout="constrained")[1]
 
 
-def colour(number: int) -> str:
+def colour(number: int | np.integer) -> str:
     """A colour for the n-th thing, repeating after eight."""
-    return COLOURS[number % len(COLOURS)]
+    return COLOURS[int(number) % len(COLOURS)]
 
 
 def marker(number: int) -> str:
     """A marker for the n-th thing, repeating after eight."""
     return MARKERS[number % len(MARKERS)]
+
+
+def interval(ax: Axes, x: np.ndarray, estimate: Estimate, number: int, label: str | None = None) -> None:
+    """A line with its interval as a band."""
+    ax.plot(x, estimate.value, color=colour(number), marker=marker(number), markersize=4, label=label)
+    ax.fill_between(x, estimate.low, estimate.high, color=colour(number), alpha=0.2, linewidth=0)
+
+
+def scaled(longest: float) -> tuple[float, str]:
+    """Factor from ps, and the name, of the unit that suits times up to ``longest`` ps."""
+    for size, name in ((1e6, "us"), (1e3, "ns")):
+        if longest >= 2 * size:
+            return 1 / size, name
+    return 1.0, "ps"

@@ -58,7 +58,10 @@ def test_a_branch_of_a_seed_does_not_depend_on_the_others():
     first = seeds.generator(7, "kmeans", 1).random(5)
     seeds.generator(7, "other").random(100)
     assert np.array_equal(first, seeds.generator(7, "kmeans", 1).random(5))
-    others = [seeds.generator(*key).random() for key in ((8, "kmeans", 1), (7, "kmeans", 2), (7, "kmeans", "1"), (7, 1, "kmeans"))]
+    others = [
+        seeds.generator(*key).random()
+        for key in ((8, "kmeans", 1), (7, "kmeans", 2), (7, "kmeans", "1"), (7, 1, "kmeans"))
+    ]
     assert len({first[0], *others}) == 5
     assert 0 <= seeds.integer(7, "torch") < 2**31
     with pytest.raises(ParameterError, match="seed"):

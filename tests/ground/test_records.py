@@ -140,8 +140,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 
 def test_an_estimate_reads_well_and_compares():
-    a = Estimate.from_samples(2.0, np.linspace(1, 3, 1001), "ns")
-    assert str(a) == "2 ns [1.05, 2.95]"
+    a = Estimate.from_samples(2.0, np.linspace(1, 3, 1001), "ps")
+    assert str(a) == "2 ps [1.05 ps, 2.95 ps]"
     assert a.contains(2.5) and not a.contains(3.0)
     assert a.overlaps(Estimate(4.0, 2.9, 5.0)) and not a.overlaps(Estimate(4.0, 3.0, 5.0))
-    assert str(a.scaled(1000, "ps")) == "2e+03 ps [1.05e+03, 2.95e+03]"
+    assert str(a.scaled(1000, "ps")) == "2 ns [1.05 ns, 2.95 ns]"
+    assert str(a.scaled(0.01, "")) == "0.02 [0.0105, 0.0295]"
+    assert str(Estimate(3.0, np.nan, np.nan, "frames")) == "3 frames (no interval)"
+    assert str(Estimate([1.0, np.nan], [0.5, 0.0], [2.0, 1.0], "kJ/mol")) == "1 kJ/mol [0.5, 2], not determined"

@@ -8,7 +8,9 @@ from mdinsight.series import Column, Origin, TimeSeries, as_series
 @pytest.fixture
 def series():
     arrays = [np.arange(20.0).reshape(10, 2), 100 + np.arange(8.0).reshape(4, 2)]
-    return TimeSeries(arrays, "2 ps", [Column("cos phi ALA2"), Column("sin phi ALA2")], [Origin("a.xtc"), Origin("b.xtc", 50, 5)])
+    return TimeSeries(
+        arrays, "2 ps", [Column("cos phi ALA2"), Column("sin phi ALA2")], [Origin("a.xtc"), Origin("b.xtc", 50, 5)]
+    )
 
 
 def test_a_lagged_pair_never_crosses_the_end_of_a_trajectory(series):
@@ -49,7 +51,16 @@ def test_taking_trajectories_keeps_where_they_came_from(series):
 
 
 @pytest.mark.parametrize(
-    "bad", [[], [np.zeros((3, 2)), np.zeros((3, 1))], [np.zeros((0, 2))], [np.array(["a"])], [np.zeros((2, 2, 2))], "x.xtc", 3]
+    "bad",
+    [
+        [],
+        [np.zeros((3, 2)), np.zeros((3, 1))],
+        [np.zeros((0, 2))],
+        [np.array(["a"])],
+        [np.zeros((2, 2, 2))],
+        "x.xtc",
+        3,
+    ],
 )
 def test_what_is_no_series_is_refused(bad):
     with pytest.raises(ParameterError):

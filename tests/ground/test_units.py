@@ -9,7 +9,15 @@ from mdinsight.errors import LagError, ParameterError
 
 @pytest.mark.parametrize(
     ("value", "ps"),
-    [("10 ns", 1e4), ("10ns", 1e4), ("2.5e-1 us", 2.5e5), (" 4 fs ", 4e-3), ("1 µs", 1e6), (7, 7.0), (1.5 * unit.nanosecond, 1500.0)],
+    [
+        ("10 ns", 1e4),
+        ("10ns", 1e4),
+        ("2.5e-1 us", 2.5e5),
+        (" 4 fs ", 4e-3),
+        ("1 µs", 1e6),
+        (7, 7.0),
+        (1.5 * unit.nanosecond, 1500.0),
+    ],
 )
 def test_a_time_in_ps(value, ps):
     assert units.time(value) == pytest.approx(ps, rel=1e-15)
@@ -42,13 +50,23 @@ def test_a_lag_in_time_is_the_lag_in_frames(frames, dt):
 
 @pytest.mark.parametrize(
     ("lag", "dt", "says"),
-    [("3 ps", 2.0, "no multiple"), ("1 ps", 2.0, "nearest is 2 ps"), (0, 2.0, "positive"), (-3, None, "positive"), (2.0, 2.0, "frames or ps"), ("4 ps", None, "no time step")],
+    [
+        ("3 ps", 2.0, "no multiple"),
+        ("1 ps", 2.0, "nearest is 2 ps"),
+        (0, 2.0, "positive"),
+        (-3, None, "positive"),
+        (2.0, 2.0, "frames or ps"),
+        ("4 ps", None, "no time step"),
+    ],
 )
 def test_a_lag_that_does_not_fit_says_why(lag, dt, says):
     with pytest.raises(LagError, match=says):
         units.lag_frames(lag, dt)
 
 
-@pytest.mark.parametrize(("ps", "text"), [(1500.0, "1.5 ns"), (0.002, "2 fs"), (999.99, "1 ns"), (2e6, "2 us"), (0.0, "0 ps"), (12.345, "12.3 ps")])
+@pytest.mark.parametrize(
+    ("ps", "text"),
+    [(1500.0, "1.5 ns"), (0.002, "2 fs"), (999.99, "1 ns"), (2e6, "2 us"), (0.0, "0 ps"), (12.345, "12.3 ps")],
+)
 def test_a_time_is_written_in_the_unit_that_reads_best(ps, text):
     assert units.format_time(ps) == text

@@ -1,0 +1,220 @@
+"""The output folder: whole or absent, never half of an old and half of a new analysis."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdinsight import msm, plots
+from mdinsight.analysis._summary import markdown, to_dict
+from mdinsight.errors import OutputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mdinsight.analysis._pipeline import Analysis
+
+_log = logging.getLogger(__name__)
+_MARK = "summary.json"
+
+
+def reserve(out: str | os.PathLike[str], force: bool = False) -> Path:
+    """Check, before the work begins, that a folder can be written; nothing is changed.
+
+    Parameters
+    ----------
+    out
+        The folder. It may stand there already if it is empty, or, with ``force``, if it holds an analysis.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or holds something that would be lost.
+    """
+    folder = Path(out).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{out} is a file; give a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / _MARK).is_file():
+            raise OutputError(f"{out} holds files that are no analysis of mdinsight; give another folder")
+        if not force:
+            raise OutputError(
+                f"{out} holds an analysis already; give another folder, or --force (force=True) to replace it"
+            )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.parent) as handle:
+            handle.write(b"x")
+        if folder.is_dir() and not os.access(folder, os.W_OK):
+            raise PermissionError(13, "permission denied")
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {out}: {error.strerror}; give a folder that you can write to (--out)"
+        ) from None
+    return folder
+
+
+def write(found: Analysis, out: str | os.PathLike[str], on_step: Callable[[str], None] | None = None) -> Path:
+    """Write everything that was found; an analysis that stood in the folder is replaced once the new one is whole.
+
+    The folder holds ``summary.md`` and ``summary.json``, ``report.html``, ``config.yaml``, ``figures/``, ``structures/`` (each
+    macrostate as PDB and XTC, and which file and frame each structure is) and ``models/`` (``mdi.load`` reads them).
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; what stood there before is left as it was.
+    """
+    from mdinsight.report import write as write_report
+
+    folder = Path(out).expanduser().absolute()
+    say = on_step or (lambda text: None)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        build = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror}; give a folder that you can write to") from None
+    try:
+        files: dict[str, str] = {"report.html": "everything on one page, to keep or to send"}
+        say("drawing figures")
+        files |= _figures(found, build / "figures")
+        say("writing structures and models")
+        files |= _structures(found, build / "structures")
+        files |= _models(found, build / "models")
+        (build / "config.yaml").write_text(found.config.to_yaml())
+        files["config.yaml"] = "the settings; `mdinsight analyze config.yaml` repeats the analysis"
+        files[_MARK] = "every figure with its interval, for programs"
+        write_report(build / "report.html", *found.parts(), title="What is slow")
+        (build / "summary.md").write_text(markdown(found, files))
+        (build / _MARK).write_text(json.dumps(to_dict(found), indent=1, allow_nan=False) + "\n")
+        _put_in_place(build, folder)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(build, ignore_errors=True)
+    return folder
+
+
+def _put_in_place(build: Path, folder: Path) -> None:
+    build.chmod(0o755)
+    if not folder.exists():
+        build.rename(folder)
+        return
+    if not any(folder.iterdir()):  # perhaps a mount point, which cannot be renamed
+        for name in sorted(
+            os.listdir(build), key=lambda name: name == _MARK
+        ):  # the mark of a whole analysis comes last
+            (build / name).rename(folder / name)
+        return
+    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+    folder.rename(old)
+    try:
+        build.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _figures(found: Analysis, folder: Path) -> dict[str, str]:
+    """Draw what there is; returns what each file shows."""
+    from matplotlib import pyplot
+
+    folder.mkdir()
+    done: dict[str, str] = {}
+    for name, about, drawing in drawings(found):
+        drawn: Any = drawing()
+        figure = drawn if hasattr(drawn, "savefig") else drawn.figure
+        figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+        pyplot.close(figure)
+        done[f"figures/{name}.png"] = about
+    return done
+
+
+def drawings(found: Analysis) -> list[tuple[str, str, Callable[[], Axes | Figure]]]:
+    """Name, caption and drawing of each figure of an analysis."""
+    lag, plane = found.model.lag, found.coordinates.n_columns > 1
+    listed: list[tuple[str, str, Callable[[], Axes | Figure]]] = [
+        ("free_energy", "free energy over the slow coordinates", lambda: plots.free_energy(found.surface)),
+        (
+            "implied_timescales",
+            "implied timescales against the lag",
+            lambda: plots.implied_timescales(found.timescales, lag),
+        ),
+        ("coordinate", f"what makes up {found.coordinates.names[0]}", lambda: plots.explanation(found.cv)),
+        ("traces", f"{found.coordinates.names[0]} in time", lambda: plots.traces(found.coordinates)),
+        ("spectrum", "timescales of the model", lambda: plots.spectrum(found.model)),
+    ]
+    scan, states, test, flux = found.scan, found.macrostates, found.chapman_kolmogorov, found.flux
+    if scan is not None:
+        listed.append(("scores", "cross-validated score of the coordinates", lambda: plots.scores(scan)))
+        listed.append(
+            ("coordinate_timescales", "timescales of the coordinates", lambda: plots.coordinate_timescales(scan))
+        )
+    if states is not None:
+        if plane:
+            listed.append(
+                (
+                    "states",
+                    "where the macrostates lie",
+                    lambda: plots.states_on_plane(found.coordinates, states, found.dtrajs),
+                )
+            )
+        listed.append(("exchange", "populations and mean first passage times", lambda: plots.exchange(states)))
+        listed.append(("populations", "populations of the macrostates", lambda: plots.populations(states)))
+    if test is not None:
+        listed.append(
+            ("chapman_kolmogorov", "does the model predict longer times", lambda: plots.chapman_kolmogorov(test))
+        )
+    if flux is not None and plane:
+        listed.append(("committor", "the way of the slowest process", lambda: plots.committor(flux, found.model)))
+    if getattr(found.cv, "training", None) is not None:
+        listed.append(("training", "training of the network", lambda: plots.training(found.cv)))
+    return listed
+
+
+def _structures(found: Analysis, folder: Path) -> dict[str, str]:
+    if found.macrostates is None or not found.config.structures:
+        return {}
+    written = msm.write_structures(
+        folder,
+        found.trajectories,
+        found.dtrajs,
+        found.model,
+        found.macrostates,
+        n=found.config.structures,
+        seed=found.config.seed,
+    )
+    return {str(Path("structures") / Path(path).name): _about(Path(path)) for path in written}
+
+
+def _about(path: Path) -> str:
+    kinds = {".csv": "which file and frame each structure is", ".pdb": "structures, the most representative first"}
+    return kinds.get(path.suffix, "structures drawn by their weight")
+
+
+def _models(found: Analysis, folder: Path) -> dict[str, str]:
+    from mdinsight.records import Model
+
+    folder.mkdir()
+    row = {"coordinate": found.cv, "states": found.dtrajs.definition, "markov": found.model}
+    done = {}
+    for name, model in row.items():
+        if not isinstance(model, Model):
+            continue
+        try:
+            model.save(folder / f"{name}.mdi")
+        except TypeError as error:  # a user's own function is code, which is not saved
+            _log.warning("the %s model is not saved: %s", name, error)
+            continue
+        done[f"models/{name}.mdi"] = f"the frozen {type(model).__name__}, read by mdi.load"
+    return done

@@ -1,0 +1,25 @@
+"""Figures: each takes a frozen model and ``ax=``, draws with units and intervals, and returns the axes.
+
+>>> ax = mdi.plots.implied_timescales(mdi.msm.implied_timescales(dtrajs))
+>>> ax.figure.savefig("timescales.png")
+"""
+
+from mdinsight.plots._coordinates import coordinate_timescales, explanation, scores, traces, training
+from mdinsight.plots._kinetics import chapman_kolmogorov, exchange, implied_timescales, populations, spectrum
+from mdinsight.plots._landscape import committor, free_energy, states_on_plane
+
+__all__ = [
+    "chapman_kolmogorov",
+    "committor",
+    "coordinate_timescales",
+    "exchange",
+    "explanation",
+    "free_energy",
+    "implied_timescales",
+    "populations",
+    "scores",
+    "spectrum",
+    "states_on_plane",
+    "traces",
+    "training",
+]

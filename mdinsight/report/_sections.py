@@ -1,0 +1,179 @@
+"""A section of the page for each kind of result; any that is handed over is shown, in the order given."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mdinsight import plots, units
+from mdinsight.cvs import CVModel, Scan
+from mdinsight.errors import ParameterError
+from mdinsight.features import Definition
+from mdinsight.msm import ChapmanKolmogorov, Flux, FreeEnergySurface, ImpliedTimescales, Macrostates, MarkovModel
+from mdinsight.report import _page
+from mdinsight.series import TimeSeries
+from mdinsight.trajectories import Trajectories
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw(drawing: Callable[[], Axes | Figure], caption: str) -> str:
+    """Draw, embed, and close the figure."""
+    from matplotlib import pyplot
+
+    drawn = drawing()
+    figure: Any = drawn if hasattr(drawn, "savefig") else drawn.figure
+    try:
+        return _page.figure(figure, caption)
+    finally:
+        pyplot.close(figure)
+
+
+@singledispatch
+def section(part: Any) -> str:
+    """The section of one part.
+
+    Raises
+    ------
+    ParameterError
+        If it is of no kind that a report shows.
+    """
+    raise ParameterError(
+        f"a report cannot show a {type(part).__name__}; give trajectories, features, models and their tests"
+    )
+
+
+@section.register
+def _(part: Trajectories) -> str:
+    return _page.section("Trajectories", _page.preformatted(str(part)))
+
+
+@section.register
+def _(part: Definition) -> str:
+    return _page.section("Features", _page.preformatted(repr(part)))
+
+
+@section.register
+def _(part: TimeSeries) -> str:
+    drawn = [draw(lambda i=i: plots.traces(part, i), f"{part.names[i]} in time") for i in range(min(2, part.n_columns))]  # type: ignore[misc]
+    return _page.section("Coordinates in time", *drawn)
+
+
+@section.register
+def _(part: Scan) -> str:
+    return _page.section(
+        "Choice of the coordinates",
+        _page.paragraph(part.why),
+        _page.verdicts([part.verdict]),
+        _page.figures(
+            [
+                draw(lambda: plots.scores(part), "Cross-validated score; the choice is ringed."),
+                draw(
+                    lambda: plots.coordinate_timescales(part),
+                    "Timescales of the coordinates against the lag of the fit.",
+                ),
+            ]
+        ),
+    )
+
+
+@section.register
+def _(part: CVModel) -> str:
+    drawn = [
+        draw(lambda i=i: plots.explanation(part, i), f"What makes up {part.get_feature_names_out()[i]}.")  # type: ignore[misc]
+        for i in range(min(2, part.dim))
+    ]
+    if getattr(part, "training", None) is not None:
+        drawn.append(draw(lambda: plots.training(part), "Training: validation score by epoch for every seed."))
+    return _page.section(
+        f"Slow coordinates: {part.kind}", _page.preformatted(str(part.explain(5))), _page.figures(drawn)
+    )
+
+
+@section.register
+def _(part: FreeEnergySurface) -> str:
+    title = f"Free energy at {part.temperature:g} K"
+    return _page.section(
+        title, draw(lambda: plots.free_energy(part), "Weighted by the stationary populations of the Markov model.")
+    )
+
+
+@section.register
+def _(part: ImpliedTimescales) -> str:
+    caption = "Bands are 95 % intervals; in the grey region a process is faster than the lag."
+    return _page.section(
+        "Implied timescales", _page.verdicts(part.verdicts()), draw(lambda: plots.implied_timescales(part), caption)
+    )
+
+
+@section.register
+def _(part: MarkovModel) -> str:
+    times = part.timescales(5)
+    shown = max(1, int(np.sum(times.value > part.step)))
+    return _page.section(
+        f"Markov model at lag {units.format_lag(part.lag, part.dt)}",
+        _page.paragraph(f"{part.n_states} of {part.n_states_full} states; {part.connectivity.says}."),
+        _page.table(["process", "timescale [95 % interval]"], [(i + 1, times[i]) for i in range(shown)]),
+        _page.verdicts(part.verdicts()),
+        draw(lambda: plots.spectrum(part), "Slowest timescales of the model; dashed: the lag."),
+    )
+
+
+@section.register
+def _(part: Macrostates) -> str:
+    head = [
+        "macrostate",
+        "population [95 % interval]",
+        *(f"mean first passage to {j}" for j in range(part.n)),
+        "entered",
+        "left",
+    ]
+    rows = [
+        (
+            str(i),
+            str(part.populations[i].scaled(100, "%")),
+            *("" if i == j else str(part.mfpt[i, j]) for j in range(part.n)),
+            int(part.entries[i]),
+            int(part.exits[i]),
+        )
+        for i in range(part.n)
+    ]
+    return _page.section(
+        "Long-lived states",
+        _page.table(head, rows),
+        _page.verdicts(part.verdicts()),
+        _page.figures(
+            [
+                draw(lambda: plots.exchange(part), "Populations and mean first passage times."),
+                draw(lambda: plots.populations(part), "Populations with 95 % intervals."),
+            ]
+        ),
+    )
+
+
+@section.register
+def _(part: Flux) -> str:
+    rows = [(" > ".join(map(str, path.states)), f"{100 * path.fraction:.3g} %") for path in part.pathways[:5]]
+    return _page.section(
+        "The way of the slowest process",
+        _page.paragraph(f"Mean first passage time {part.mfpt}."),
+        _page.table(["pathway through the states", "share of the flux"], rows),
+    )
+
+
+@section.register
+def _(part: ChapmanKolmogorov) -> str:
+    caption = (
+        "Probability to be in one macrostate a time after another: predicted by the model, and estimated at that time."
+    )
+    return _page.section(
+        "Chapman-Kolmogorov test",
+        _page.verdicts(part.verdicts()),
+        draw(lambda: plots.chapman_kolmogorov(part), caption),
+    )

@@ -1,0 +1,53 @@
+"""Write the page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mdinsight import __version__
+from mdinsight.errors import ParameterError
+from mdinsight.files import write_text
+from mdinsight.report import _page
+from mdinsight.report._sections import section
+from mdinsight.results import Verdict
+
+
+def write(path: str | os.PathLike[str], *parts: Any, title: str = "mdinsight report") -> Path:
+    """One self-contained HTML page (no script, nothing fetched) out of the parts of an analysis.
+
+    Parameters
+    ----------
+    path
+        The file.
+    parts
+        Any of: trajectories, features, a scan of coordinates, a coordinate model, coordinates, a free energy surface, implied
+        timescales, a Markov model, macrostates, a reactive flux, a Chapman-Kolmogorov test. Each becomes a section, in the
+        order given; what does not hold stands at the top.
+    title
+        Its headline.
+
+    Raises
+    ------
+    ParameterError
+        If no part is given, or one is of no kind that a report shows.
+    OutputError
+        If the file cannot be written.
+    """
+    if not parts:
+        raise ParameterError("a report needs at least one part; give e.g. the trajectories and a Markov model")
+    failing = [verdict for part in parts for verdict in _verdicts(part) if not verdict.holds]
+    lead = f"{len(failing)} of the checks below do not hold." if failing else "All checks hold."
+    top = [_page.section("What does not hold", _page.verdicts(failing))] if failing else []
+    return write_text(
+        path, _page.page(title, lead, [*top, *(section(part) for part in parts)], f"Made by mdinsight {__version__}.")
+    )
+
+
+def _verdicts(part: Any) -> tuple[Verdict, ...]:
+    single = getattr(part, "verdict", None)
+    if isinstance(single, Verdict):
+        return (single,)
+    several = getattr(part, "verdicts", None)
+    return tuple(several()) if callable(several) else ()
