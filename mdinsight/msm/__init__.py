@@ -10,9 +10,11 @@ from mdinsight.msm._chapman import ChapmanKolmogorov, chapman_kolmogorov
 from mdinsight.msm._connectivity import Connectivity, Gap
 from mdinsight.msm._estimators import BayesianMSM, MaximumLikelihoodMSM
 from mdinsight.msm._flux import Flux, Pathway
+from mdinsight.msm._hidden import HiddenMarkovModel, HiddenMSM
 from mdinsight.msm._implied import ImpliedTimescales, implied_timescales
 from mdinsight.msm._macrostates import Macrostates
 from mdinsight.msm._markov import MarkovModel
+from mdinsight.msm._structures import write_structures
 from mdinsight.msm._surface import FreeEnergySurface, free_energy_surface
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "Flux",
     "FreeEnergySurface",
     "Gap",
+    "HiddenMSM",
+    "HiddenMarkovModel",
     "ImpliedTimescales",
     "Macrostates",
     "MarkovModel",
@@ -30,4 +34,5 @@ __all__ = [
     "chapman_kolmogorov",
     "free_energy_surface",
     "implied_timescales",
+    "write_structures",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
@@ -37,7 +39,7 @@ class Gap(Record):
 
     def __str__(self) -> str:
         states = f"state{'s' if len(self.states) > 1 else ''} {_some(self.states)}"
-        return f"{states} ({self.frames} frames, in {_some(self.files, 4)}): {self.reason}"
+        return f"{states} ({self.frames} frames, in {_some(tuple(Path(file).name for file in self.files), 4)}): {self.reason}"
 
 
 class Connectivity(Record):

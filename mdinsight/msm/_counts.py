@@ -98,7 +98,7 @@ def count(discrete: Discrete, lag: int, mode: str, warn: bool = True) -> Counts:
         record = describe(full, connected_sets(full)[0], discrete)
         raise ConnectivityError(
             f"at lag {units.format_lag(lag, discrete.dt)} no two of the {len(visited)} states are connected by "
-            f"transitions in both directions, so nothing can be estimated: {'; '.join(str(gap) for gap in record.gaps[:3])}. "
+            f"transitions in both directions, so nothing can be estimated: {'; '.join(map(str, record.gaps[:3]))}. "
             "Run more or longer trajectories, or take a shorter lag or fewer states"
         )
     matrix = full[np.ix_(active, active)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,7 +87,9 @@ def reactive_flux(model: MarkovModel, A: np.ndarray, B: np.ndarray, fraction: fl
     net = np.asarray(flux.net_flux) / step
     samples, weights = model.samples, model.sample_distributions
     totals, rates = _sampled_rates(samples, weights, A, B, step)
-    paths, capacities = flux.pathways(fraction=fraction, maxiter=most)
+    with warnings.catch_warnings():  # deeptime warns when `most` pathways carry less than `fraction`
+        warnings.simplefilter("ignore", RuntimeWarning)
+        paths, capacities = flux.pathways(fraction=fraction, maxiter=most)
     total = float(flux.total_flux)
     active = model.active_states
     pathways = tuple(

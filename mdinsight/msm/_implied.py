@@ -220,10 +220,10 @@ def _at_lag(discrete: Discrete, lag: int, k: int, n_samples: int, seed: int, rev
 
 
 def _agree(one: Estimate, other: Estimate) -> np.ndarray:
-    """Where two figures agree: their intervals meet; without intervals, within a tenth."""
+    """Where two figures agree: one lies in the interval of the other; without intervals, within a tenth."""
     none = np.isnan(one.low) | np.isnan(other.low)
     near = np.abs(one.value - other.value) <= 0.1 * np.abs(other.value)
-    return np.where(none, near, one.overlaps(other))
+    return np.where(none, near, one.contains(other.value) | other.contains(one.value))
 
 
 def _cell(figure: Estimate) -> str:

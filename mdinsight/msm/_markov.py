@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from mdinsight.errors import ParameterError, SelectionError
 from mdinsight.msm import _verdicts
 from mdinsight.msm._connectivity import Connectivity
 from mdinsight.msm._flux import Flux, reactive_flux
+from mdinsight.msm._kinetic import KineticModel
 from mdinsight.msm._macrostates import Macrostates, coarse_grain
 from mdinsight.msm._passage import first_passage
-from mdinsight.msm._spectral import eigenvalues, timescales, with_samples
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
 from mdinsight.states import as_discrete
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from mdinsight.msm._chapman import ChapmanKolmogorov
 
 
-class MarkovModel(Model):
+class MarkovModel(KineticModel):
     """A Markov state model on the largest connected set of the states, the *active* states.
 
     Arrays run over the active states in ascending order; ``active_states`` has their original numbers. Arguments that
@@ -63,16 +62,9 @@ class MarkovModel(Model):
         The frozen clustering that the states come from, where known.
     """
 
-    transition_matrix: np.ndarray
-    stationary_distribution: np.ndarray
     active_states: np.ndarray
     count_matrix: np.ndarray
-    lag: int
-    dt: float | None
-    reversible: bool
     counting: str
-    samples: np.ndarray
-    sample_distributions: np.ndarray
     n_blocks: int
     connectivity: Connectivity
     n_states_full: int
@@ -85,39 +77,6 @@ class MarkovModel(Model):
     def n_states(self) -> int:
         """Number of active states."""
         return len(self.active_states)
-
-    @property
-    def n_samples(self) -> int:
-        """Number of posterior samples; 0 for a maximum-likelihood model."""
-        return len(self.samples)
-
-    @property
-    def step(self) -> float:
-        """The lag in :attr:`time_unit`."""
-        return float(self.lag) if self.dt is None else self.lag * self.dt
-
-    @property
-    def time_unit(self) -> str:
-        """``"ps"``, or ``"frames"`` where the time step is not known."""
-        return "frames" if self.dt is None else "ps"
-
-    @cached_property
-    def eigenvalues(self) -> np.ndarray:
-        """Eigenvalues by falling modulus, (n,); the first is 1."""
-        return eigenvalues(self.transition_matrix, self.stationary_distribution, self.reversible)
-
-    @cached_property
-    def _sample_eigenvalues(self) -> np.ndarray:
-        return eigenvalues(self.samples, self.sample_distributions, self.reversible)
-
-    def timescales(self, k: int | None = 5) -> Estimate:
-        """Implied timescales of the ``k`` slowest processes (None: all), slowest first.
-
-        Processes faster than the lag are listed too: compare with :attr:`step`.
-        """
-        k = self.n_states - 1 if k is None else min(k, self.n_states - 1)
-        samples = timescales(self._sample_eigenvalues, self.step, k)
-        return with_samples(timescales(self.eigenvalues, self.step, k), samples, self.time_unit)
 
     def populations(self) -> Estimate:
         """Stationary populations of the active states, (n,)."""
