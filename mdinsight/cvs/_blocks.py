@@ -97,22 +97,20 @@ def make_folds(series: TimeSeries, lag: int, folds: int, seed: int) -> Folds:
     if isinstance(folds, bool) or not isinstance(folds, (int, np.integer)) or folds < 2:
         raise ParameterError(f"folds={folds!r} is not a number of folds; give at least 2")
     kept = usable(series, lag)
-    generator = seeds.generator(seed, "folds", int(folds))
-    if len(kept) >= folds:
-        blocks = [Block(i, 0, len(series.arrays[i])) for i in kept]
-        how = f"by trajectory ({len(kept)} trajectories)"
-    else:
-        blocks = _cut(series, lag, folds, kept)
-        length = int(np.median([len(block) for block in blocks]))
-        size, gap = (units.format_lag(frames, series.dt) for frames in (length, lag))
-        how = f"by {len(blocks)} blocks of about {size}, {gap} apart"
+    whole = len(kept) >= folds
+    blocks = [Block(i, 0, len(series.arrays[i])) for i in kept] if whole else _cut(series, lag, folds, kept)
     if len(blocks) < folds:
         total = sum(len(series.arrays[i]) for i in kept)
         raise LagError(
             f"{units.format_lag(total, series.dt)} of data cannot be split into folds={folds} at a lag of "
             f"{units.format_lag(lag, series.dt)}; take a shorter lag, fewer folds or more data"
         )
-    return Folds(_balanced(blocks, int(folds), generator), how)
+    if whole:
+        how = f"by trajectory ({len(kept)} trajectories)"
+    else:
+        size, gap = (units.format_lag(frames, series.dt) for frames in (np.median([len(b) for b in blocks]), lag))
+        how = f"by {len(blocks)} blocks of about {size}, {gap} apart"
+    return Folds(_balanced(blocks, int(folds), seeds.generator(seed, "folds", int(folds))), how)
 
 
 def _cut(series: TimeSeries, lag: int, folds: int, kept: Sequence[int]) -> list[Block]:

@@ -79,8 +79,8 @@ class CVModel(Model):
 
     @property
     def reversible(self) -> bool:
-        """Whether the model takes the dynamics as reversible (pairs counted forward and backward)."""
-        return self.kind in ("TICA", "VAMPNet coordinates")
+        """Whether it is fitted and scored on the pairs taken forward and backward in time (all but VAMP and soft states)."""
+        return self.kind in ("PCA", "TICA", "VAMPNet coordinates")
 
     def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray:
         """Names of the coordinates, such as ``"TIC 1"``; shape (dim,)."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from deeptime.covariance import Covariance
 
 from mdinsight.cvs._blocks import Block
 from mdinsight.errors import DegenerateError
@@ -118,6 +117,9 @@ def _pairs(series: TimeSeries, lag: int, group: Sequence[Block], rows: int) -> I
 
 
 def _accumulate(pairs: Iterator[tuple[np.ndarray, np.ndarray]], lag: int) -> Moments:
+    # deeptime brings torch with it; loaded here, a saved coordinate is read and evaluated without either.
+    from deeptime.covariance import Covariance
+
     running = Covariance(
         lagtime=lag,
         compute_c0t=lag > 0,

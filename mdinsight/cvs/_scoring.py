@@ -254,7 +254,7 @@ def _linear_scores(
         for j, dim in enumerate(dims):
             k = resolve_dim(dim, modes.values**2 if fit_lag else modes.values, warn=False)
             sizes[j] = max(sizes[j], k)
-            reversible = estimator.kind != "VAMP"
+            reversible = estimator.kind != "VAMP"  # as CVModel.reversible
             train[fold, j] = _projected_score(seen, modes.left[:, :k], modes.right[:, :k], reversible)
             test[fold, j] = _projected_score(unseen, modes.left[:, :k], modes.right[:, :k], reversible)
     return sizes, train, test
