@@ -19,6 +19,8 @@ from mdinsight.features._selection import as_selection, told
 from mdinsight.features._whole import first_of_molecule, gather
 from mdinsight.records import Record
 from mdinsight.series import Column
+from mdinsight.trajectories import Trajectories, Trajectory
+from mdinsight.trajectories import open as open_trajectories
 
 
 class Reference(Record):
@@ -30,11 +32,14 @@ class Reference(Record):
 
     @classmethod
     def of(cls, reference: Any, selection: str | np.ndarray, who: str) -> Reference:
-        """The selected atoms of one frame, given as an ``mdtraj.Trajectory`` or a file that mdtraj reads."""
+        """The selected atoms of one frame, in memory or a file that holds its topology."""
         if isinstance(reference, Reference):
             return reference
         if isinstance(reference, (str, os.PathLike)):
-            reference = mdtraj.load(os.fspath(reference))
+            reference = open_trajectories(reference)
+        if isinstance(reference, (Trajectories, Trajectory)):
+            whole = [reference] if isinstance(reference, Trajectory) else list(reference)
+            reference = whole[0].read() if len(whole) == 1 else reference
         if not isinstance(reference, mdtraj.Trajectory):
             raise ParameterError(
                 f"{who}: the reference is one frame, an mdtraj.Trajectory or a PDB file; got {type(reference).__name__}"
@@ -86,8 +91,8 @@ class RMSD(Feature):
     Parameters
     ----------
     reference
-        One frame: an ``mdtraj.Trajectory``, or a file that mdtraj loads by itself (PDB). Only the selected atoms are
-        kept.
+        One frame: an ``mdtraj.Trajectory``, what ``mdinsight.open`` gives, or a PDB file. Only the selected atoms
+        are kept.
     selection
         The atoms that are superposed and compared.
     periodic
@@ -238,7 +243,7 @@ def _rotation(q):  # type: ignore[no-untyped-def]
 
 @jit
 def rmsd_kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no-untyped-def]
-    """Index: an atom, then the output. Params: (reference - centre, weight, first of its molecule, periodic, centre)."""
+    """Index: an atom, then the output. Params: (reference - centre, weight, first of molecule, periodic, centre)."""
     cell = prepare_box(box, has_box and params[0, 5] > 0.0)
     x = gather(xyz, index, params[:, 4], cell)
     _, _, r, total = _superpose(x, params)

@@ -63,7 +63,7 @@ class Definition(Model):
         return self if other == 0 else NotImplemented  # so that sum([...]) works
 
     def select(self, *patterns: str) -> Features:
-        """Only the columns whose names match any of the patterns (``*``, ``?`` as in a shell); only these are computed."""
+        """Only the columns whose names match any of the patterns (``*``, ``?`` as in a shell) are computed."""
         if not patterns or not all(isinstance(p, str) for p in patterns):
             raise ParameterError(f"select{patterns!r}: give patterns of column names, such as 'phi*'")
         return Features((self,), patterns)

@@ -175,12 +175,12 @@ def bind_all(definition: Definition, thing: Any) -> list[Bound]:
     if not common:
         raise TopologyError(
             f"{definition.title} has no column that is common to the {len(bounds)} topologies "
-            f"({'; '.join(str(bound.labels) for bound in bounds[:4])}); analyse them apart, or take features that all have"
+            f"({'; '.join(str(bound.labels) for bound in bounds[:4])}); analyse them apart, or take others"
         )
     if len(common) < len(counts):
         warnings.warn(
-            f"{definition.title}: {len(counts) - len(common)} of {len(counts)} columns are not in all {len(bounds)} topologies and "
-            f"are left out, {len(common)} remain",
+            f"{definition.title}: {len(counts) - len(common)} of {len(counts)} columns are not in all {len(bounds)} topologies "
+            f"and are left out, {len(common)} remain",
             DataWarning,
             stacklevel=4,
         )

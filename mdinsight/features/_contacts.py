@@ -85,7 +85,8 @@ class Contacts(Feature):
         object.__setattr__(self, "beta", float(self.beta))
         if self.cutoff <= 0 or self.beta <= 0 or self.exclude < 0:
             raise ParameterError(
-                f"Contacts: cutoff={self.cutoff} and beta={self.beta} must be positive, exclude={self.exclude} not negative"
+                f"Contacts: cutoff={self.cutoff} and beta={self.beta} must be positive, "
+                f"exclude={self.exclude} not negative"
             )
         if self.soft_min is None:
             object.__setattr__(self, "soft_min", self.kind == "smooth")
@@ -134,14 +135,11 @@ class Contacts(Feature):
             block[:, 0], block[:, 1] = np.repeat(first, len(second)), np.tile(second, len(first))
             block[:, 2] = number
             rows.append(block)
-            names, keys = (labels.residue(a), labels.residue(b)), (labels.residue_key(a), labels.residue_key(b))
+            names = labels.residue(a), labels.residue(b)
+            key = f"{what} {' '.join(sorted((labels.residue_key(a), labels.residue_key(b))))} {tag}"
             unit = "nm" if self.kind == "distance" else ""
             used = tuple(atoms[a] + atoms[b])
-            columns.append(
-                Column(
-                    f"{what} {names[0]} - {names[1]}", what, used, names, f"{what} {keys[0]} {keys[1]} {tag}", unit=unit
-                )
-            )
+            columns.append(Column(f"{what} {names[0]} - {names[1]}", what, used, names, key, unit=unit))
         table = np.concatenate(rows)
         params = np.array(
             [[float(self.periodic), _KINDS[self.kind], float(bool(self.soft_min)), self.cutoff, self.beta]]

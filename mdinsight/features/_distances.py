@@ -13,6 +13,7 @@ from mdinsight.features._geometry import axpy, difference, prepare_box
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
 from mdinsight.features._parts import part
+from mdinsight.features._selection import as_selection, told
 from mdinsight.series import Column
 
 
@@ -48,13 +49,13 @@ class Distances(Feature):
     def __post_init__(self) -> None:
         for name in ("selection", "other"):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                object.__setattr__(self, name, np.asarray(value, dtype=np.int64 if len(value) else None))
-        if isinstance(self.selection, np.ndarray) and self.selection.ndim == 2:
-            if self.pairs is not None:
-                raise ParameterError("Distances: give the pairs once, as pairs=")
-            object.__setattr__(self, "pairs", self.selection)
-            object.__setattr__(self, "selection", None)
+            if name == "selection" and value is not None and np.ndim(value) == 2:
+                if self.pairs is not None:
+                    raise ParameterError("Distances: give the pairs once, as pairs=")
+                object.__setattr__(self, "pairs", value)
+                object.__setattr__(self, name, None)
+            elif value is not None:
+                object.__setattr__(self, name, as_selection(value))
         if (self.pairs is None) == (self.selection is None) or (self.other is not None and self.selection is None):
             raise ParameterError("Distances needs either a selection (and, if wanted, another) or pairs=")
         if self.pairs is not None:
@@ -68,10 +69,7 @@ class Distances(Feature):
         """``Distances('name CA')``."""
         if self.pairs is not None:
             return f"Distances({len(self.pairs)} pairs)"
-        told = [
-            repr(s) if isinstance(s, str) else f"{len(s)} atoms" for s in (self.selection, self.other) if s is not None
-        ]
-        return f"Distances({', '.join(told)})"
+        return f"Distances({', '.join(repr(told(s)) for s in (self.selection, self.other) if s is not None)})"
 
     def parts(self, labels: Labels) -> list[Any]:
         """The bound kernel."""
@@ -84,7 +82,8 @@ class Distances(Feature):
             )
         columns = []
         for i, j in pairs.tolist():
-            name, key = f"{labels.atom(i)} - {labels.atom(j)}", f"{labels.atom_key(i)} {labels.atom_key(j)}"
+            name = f"{labels.atom(i)} - {labels.atom(j)}"
+            key = " ".join(sorted((labels.atom_key(i), labels.atom_key(j))))  # the same pair in another order of atoms
             columns.append(
                 Column(f"distance {name}", "distance", (i, j), labels.residues_of((i, j)), f"distance {key}", unit="nm")
             )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import numba
@@ -12,6 +12,7 @@ import numpy as np
 from numba import types
 
 _log = logging.getLogger(__name__)
+_COMPILING = threading.Lock()
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MATRIX = types.Array(types.float64, 2, "C")
@@ -58,10 +59,12 @@ def _over_frames(kernel, xyz, boxes, has_box, index, params, out):  # type: igno
         out[f] = values
 
 
-@lru_cache(maxsize=1)
 def _loop() -> Any:
-    _over_frames.compile(_LOOP)  # type: ignore[attr-defined]
-    _over_frames.disable_compile()  # type: ignore[attr-defined]
+    """The loop, compiled once for a kernel as a pointer: not anew for each kernel that is passed to it."""
+    with _COMPILING:
+        if not _over_frames.signatures:  # type: ignore[attr-defined]
+            _over_frames.compile(_LOOP)  # type: ignore[attr-defined]
+            _over_frames.disable_compile()  # type: ignore[attr-defined]
     return _over_frames
 
 

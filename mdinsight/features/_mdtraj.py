@@ -116,7 +116,11 @@ class SASA(_Analysis):
 
     def _compute(self, frames: mdtraj.Trajectory) -> np.ndarray:
         mode = "atom" if self.mode == "total" else self.mode
-        areas = mdtraj.shrake_rupley(frames, self.probe_radius, self.n_sphere_points, mode)
+        settings = self.probe_radius, self.n_sphere_points, mode
+        # In one call on many frames the areas of a frame depend, in the fourth digit, on the frames before it (mdtraj 1.11), so
+        # the result would depend on the size of the chunks. Each frame is a call of its own.
+        each = (frames.slice(i, copy=False) for i in range(frames.n_frames))
+        areas = np.concatenate([mdtraj.shrake_rupley(frame, *settings) for frame in each])
         return areas.sum(axis=1, keepdims=True) if self.mode == "total" else areas
 
 

@@ -114,8 +114,8 @@ class TrajectoryPart:
         values = values[:, None] if values.ndim == 1 else values
         if values.shape != (len(frames.xyz), self.width):
             raise ParameterError(
-                f"{self.feature.title} gave an array of shape {values.shape} for {len(frames.xyz)} frames and {self.width} "
-                f"names; return one of shape (n_frames, {self.width})"
+                f"{self.feature.title} gave an array of shape {values.shape} for {len(frames.xyz)} frames and "
+                f"{self.width} names; return one of shape (n_frames, {self.width})"
             )
         return np.ascontiguousarray(values[:, list(self.outputs)], dtype=np.float32)
 

@@ -28,6 +28,10 @@ class RadiusOfGyration(Feature):
         Weigh atoms by mass, else all alike.
     periodic
         Make molecules whole first where there is a box.
+
+    Notes
+    -----
+    About the centre of mass. (``mdtraj.compute_rg`` with masses takes the squares about the centre of geometry.)
     """
 
     selection: Any = "protein"

@@ -141,7 +141,8 @@ def _refuse(task: _Task, values: np.ndarray) -> None:
     origin = task.trajectory.origin
     raise NonFiniteError(
         f"{origin.file}, frame {origin.frame(task.start + row)}: {task.bound.columns[column].name!r} is "
-        f"{values[row, column]} ({int(bad.any(axis=1).sum())} frames of this chunk); look at the coordinates there, or leave those frames out"
+        f"{values[row, column]} ({int(bad.any(axis=1).sum())} frames of this chunk); "
+        "look at the coordinates there, or leave those frames out"
     )
 
 

@@ -107,7 +107,7 @@ def test_minimum_image_is_the_shortest_of_all(seed, tilt):
     bound = Distances("all").bind(topology)
     xyz = rng.uniform(-6, 6, size=(8, 3))
     rows, columns = np.triu_indices(8, 1)
-    # each lattice vector within reach has coefficients bounded by its length over the heights of the cell
+    # the coefficients of a lattice vector within reach are bounded by its length over the heights of the cell
     reach = np.ceil(np.linalg.norm(np.linalg.inv(box), axis=0) * np.linalg.norm(box, axis=1).sum()).astype(int)
     fraction = (xyz[columns] - xyz[rows]) @ np.linalg.inv(box)
     inside = (fraction - np.floor(fraction)) @ box
