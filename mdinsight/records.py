@@ -76,7 +76,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """The content as plain JSON types, arrays as lists; for summaries, not for loading."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
 
 class Model(Record):
@@ -210,15 +210,16 @@ def _refuse_unsaveable(value: Any) -> None:
             _refuse_unsaveable(getattr(value, field.name))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Plain JSON types: arrays as lists, records as dicts, what is not finite as None."""
     if isinstance(value, Record):
         return value.to_dict()
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value

@@ -8,6 +8,7 @@
 
 from mdinsight.analysis._config import Config
 from mdinsight.analysis._pipeline import Analysis, run
+from mdinsight.analysis._summary import to_dict as summarise
 from mdinsight.analysis._write import reserve, write
 
-__all__ = ["Analysis", "Config", "reserve", "run", "write"]
+__all__ = ["Analysis", "Config", "reserve", "run", "summarise", "write"]

@@ -48,7 +48,9 @@ class StatesConfig(_Section):
 
     method: Literal["kmeans", "minibatch", "regular"] = "kmeans"
     n: int | Literal["auto"] = Field("auto", description="number of microstates; of 'regular' the most there may be")
-    dmin: float | None = Field(None, gt=0, description="'regular': least distance of two centres, in units of the coordinates")
+    dmin: float | None = Field(
+        None, gt=0, description="'regular': least distance of two centres, in units of the coordinates"
+    )
 
 
 class MSMConfig(_Section):
@@ -100,7 +102,9 @@ class Config(_Section):
             raise ParameterError(f"{source}: " + "; ".join(_explain(item) for item in error.errors())) from None
         units.temperature(config.temperature)
         if config.states.method == "regular" and config.states.dmin is None:
-            raise ParameterError(f"{source}: states.method='regular' needs states.dmin, the least distance of two centres")
+            raise ParameterError(
+                f"{source}: states.method='regular' needs states.dmin, the least distance of two centres"
+            )
         if not config.trajectories.files:
             raise ParameterError(f"{source}: trajectories.files is empty; name at least one file or glob")
         return config

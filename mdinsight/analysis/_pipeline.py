@@ -11,6 +11,7 @@ import numpy as np
 from mdinsight import cvs, features, msm, states, trajectories, units
 from mdinsight.analysis import _features
 from mdinsight.analysis._config import Config
+from mdinsight.analysis._words import counted
 from mdinsight.errors import DegenerateError
 from mdinsight.progress import Progress
 from mdinsight.results import Estimate, Verdict
@@ -132,9 +133,9 @@ def run(config: Config, on_step: OnStep | None = None, progress: Progress = Fals
     say = on_step or (lambda text: None)
     temperature = units.temperature(config.temperature)
     trajs = _open(config, progress)
-    say(f"opened {len(trajs)} trajectories, {trajs.n_frames} frames")
+    say(f"opened {counted(len(trajs), 'trajectory')}, {trajs.n_frames} frames")
     feats, series = _features_of(config, trajs, progress)
-    say(f"computed {series.n_columns} features")
+    say(f"computed {counted(series.n_columns, 'feature')}")
     estimator, found = _coordinates(config, series, progress)
     cv = estimator.fit(series).model
     coordinates = cv.transform(series)
@@ -210,6 +211,10 @@ def _coordinates(config: Config, series: TimeSeries, progress: Progress) -> tupl
     if given.lag != "auto" and given.dim != "auto":
         return kind(lag=given.lag, dim=given.dim), None
     lags: Sequence[Any] = lag_candidates(series) if given.lag == "auto" else [given.lag]
+    if (
+        given.lag == "auto" and len(series) < given.folds
+    ):  # folds are blocks then, each longer than the lag, a lag apart
+        lags = [lag for lag in lags if 5 * given.folds * lag <= series.n_frames] or lags[:1]
     dims = range(1, min(10, series.n_columns) + 1) if given.dim == "auto" else [given.dim]
     found = cvs.scan(kind(lag=lags[0]), series, lags, dims, given.folds, config.seed, config.workers, progress)
     # A plane is what a figure shows and costs the discretisation little, so one coordinate alone is not taken by default.
@@ -219,8 +224,8 @@ def _coordinates(config: Config, series: TimeSeries, progress: Progress) -> tupl
 
 def _chosen(cv: cvs.CVModel) -> str:
     if cv.lag == 0:
-        return f"{cv.kind} with {cv.dim} coordinates"
-    return f"{cv.kind} with {cv.dim} coordinates at lag {units.format_lag(cv.lag, cv.dt)}"
+        return f"{cv.kind} with {counted(cv.dim, 'coordinate')}"
+    return f"{cv.kind} with {counted(cv.dim, 'coordinate')} at lag {units.format_lag(cv.lag, cv.dt)}"
 
 
 def _cluster(config: Config, coordinates: TimeSeries) -> TimeSeries:

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mdinsight import __version__, units
+from mdinsight.analysis._words import counted
+from mdinsight.records import plain
 from mdinsight.results import Estimate, Verdict
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def percent(share: Estimate) -> str:
 def to_dict(found: Analysis) -> dict[str, Any]:
     """Everything but frames as plain JSON data; times in ps (frames where no time step is known), energies in kJ/mol."""
     states, energies = found.macrostates, found.free_energies()
-    return {
+    content = {
         "mdinsight": __version__,
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in _LIBRARIES},
@@ -83,7 +85,7 @@ def to_dict(found: Analysis) -> dict[str, Any]:
             "lag_frames": found.cv.lag,
             "dim": found.cv.dim,
             "hash": found.cv.hash,
-            "timescales": found.cv.timescales().to_dict() if found.cv.lag else None,
+            "timescales": found.cv.timescales() if found.cv.lag else None,
             "explanation": found.cv.explain(5).table,
             "scan": None if found.scan is None else found.scan.table,
         },
@@ -91,26 +93,27 @@ def to_dict(found: Analysis) -> dict[str, Any]:
             "n": found.model.n_states_full,
             "hash": found.dtrajs.definition.hash if found.dtrajs.definition else None,
         },
-        "implied_timescales": found.timescales.to_dict(),
+        "implied_timescales": found.timescales,
         "model": {
             "lag_frames": found.model.lag,
             "n_states": found.model.n_states,
             "hash": found.model.hash,
-            "timescales": found.model.timescales(5).to_dict(),
-            "connectivity": found.model.connectivity.to_dict(),
+            "timescales": found.model.timescales(5),
+            "connectivity": found.model.connectivity,
         },
         "macrostates": None
         if states is None or energies is None
         else {
             "n": states.n,
-            "populations": states.populations.to_dict(),
-            "free_energies": energies.to_dict(),
-            "mfpt": states.mfpt.to_dict(),
+            "populations": states.populations,
+            "free_energies": energies,
+            "mfpt": states.mfpt,
             "entries": [int(x) for x in states.entries],
             "exits": [int(x) for x in states.exits],
         },
-        "verdicts": [verdict.to_dict() for verdict in found.verdicts()],
+        "verdicts": list(found.verdicts()),
     }
+    return dict(plain(content))
 
 
 def markdown(found: Analysis, files: dict[str, str]) -> str:
@@ -150,12 +153,13 @@ def _data(found: Analysis) -> str:
         if trajs.dt is None
         else f", {units.format_time(trajs.n_frames * trajs.dt)} in all, {units.format_time(trajs.dt)} apart"
     )
-    return f"{len(trajs)} trajectories, {trajs.n_frames} frames{total}"
+    return f"{counted(len(trajs), 'trajectory')}, {trajs.n_frames} frames{total}"
 
 
 def _coordinates(found: Analysis) -> str:
     lag = f" at lag {units.format_lag(found.cv.lag, found.cv.dt)}" if found.cv.lag else ""
-    return f"{found.cv.kind} of {found.series.n_columns} features, {found.cv.dim} coordinates{lag}"
+    columns, dim = counted(found.series.n_columns, "feature"), counted(found.cv.dim, "coordinate")
+    return f"{found.cv.kind} of {columns}, {dim}{lag}"
 
 
 def _model(found: Analysis) -> str:
