@@ -3,9 +3,9 @@
 
     python make_formats.py
 
-``plain.*`` are the first frames of ``ala2/ala2-00.xtc``, which have no box; ``box.*`` are the same coordinates with a triclinic box
-(a rhombic dodecahedron of about 3 nm that breathes a little) attached to them, so that the box can be tested too.
-Needs mdtraj (with PyTables), MDAnalysis and OpenMM's companions of the ``examples`` extra.
+``plain.*`` are the first frames of ``ala2/ala2-00.xtc``, which have no box; ``box.*`` are the same coordinates with a
+triclinic box (a rhombic dodecahedron of about 3 nm that breathes a little) attached, so that boxes can be tested too.
+Needs mdtraj with PyTables (for its HDF5), and MDAnalysis.
 """
 
 from __future__ import annotations

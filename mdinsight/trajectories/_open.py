@@ -149,7 +149,8 @@ class _Topologies:
             name = entry.top if isinstance(entry.top, (str, Path)) else "the topology"
             file = source.path or source.label
             raise TopologyError(
-                f"{file} has {source.scan.n_atoms} atoms, {name} has {topology.n_atoms}; give the topology of the atoms that were saved"
+                f"{file} has {source.scan.n_atoms} atoms, {name} has {topology.n_atoms}; "
+                f"give the topology of the atoms that were saved"
             )
         return topology
 
@@ -276,8 +277,8 @@ def _common_step(parts: list[_Part], strides: list[int], step: float | None) -> 
         slack = (part.piece.slack + first.piece.slack) * every
         if abs(own - reference) > 1e-3 * reference + slack:
             raise ParameterError(
-                f"{first.label} is saved every {units.format_time(reference, 6)}, {part.label} every {units.format_time(own, 6)}; "
-                f"give resample= with a multiple of both, or open them apart"
+                f"{first.label} is saved every {units.format_time(reference, 6)}, "
+                f"{part.label} every {units.format_time(own, 6)}; give resample= with a multiple of both, or open them apart"
             )
     return reference
 

@@ -86,7 +86,7 @@ def _flatten(group: Any) -> list[Any]:
 def _expand(text: str) -> list[Path]:
     if not glob.has_magic(text) or Path(text).exists():
         return [Path(text)]
-    found = [name for name in glob.glob(text, recursive=True) if not Path(name).is_dir()]  # noqa: PTH207
+    found = [name for name in glob.glob(text, recursive=True) if not Path(name).is_dir()]
     if not found:
         raise TrajectoryError(f"no file matches {text!r} (looked from {Path.cwd()}); check the pattern")
     return [Path(name) for name in sorted(found, key=natural)]

@@ -178,8 +178,8 @@ class UniverseSource:
             row = int(np.argmax(wrong))
             file = f"mdi.open({str(self.path)!r}, top=...)" if self.path else "the pieces one by one"
             raise TrajectoryError(
-                f"{self.label}, frame {frames[row]}: its time is {times[row]:g} ps, evenly spaced frames would have {expected[row]:g}; "
-                f"open {file}, which cuts at gaps in time"
+                f"{self.label}, frame {frames[row]}: its time is {times[row]:g} ps, evenly spaced frames would "
+                f"have {expected[row]:g}; open {file}, which cuts at gaps in time"
             )
 
 

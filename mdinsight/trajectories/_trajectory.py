@@ -205,7 +205,7 @@ class Trajectory:
         xyz = np.concatenate([part.xyz for part in parts])[back] if parts else np.empty((0, n_atoms, 3), np.float32)
         topology = self.topology if chosen is None else self.topology.subset(chosen)
         times = self.times
-        time = np.asarray(rows if times is None else times[rows], np.float64)
+        time = np.asarray(rows if times is None else times[unique][back], np.float64)
         result = mdtraj.Trajectory(xyz, topology, time=time)
         if self.has_box and parts:
             result.unitcell_vectors = np.concatenate([part.box for part in parts if part.box is not None])[back]
@@ -233,8 +233,8 @@ class Trajectory:
         row, atom, axis = (int(i) for i in np.argwhere(bad)[0])
         number = atom if atoms is None else int(atoms[atom])
         raise NonFiniteError(
-            f"{name}, frame {frames[row]}: {'xyz'[axis]} of atom {number} ({self.topology.atom(number)}) is {found.xyz[row, atom, axis]}; "
-            f"the simulation broke there, leave it out with stop={frames[row]}"
+            f"{name}, frame {frames[row]}: {'xyz'[axis]} of atom {number} ({self.topology.atom(number)}) "
+            f"is {found.xyz[row, atom, axis]}; the simulation broke there, leave it out with stop={frames[row]}"
         )
 
     def _times(self, start: int, stop: int) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mdinsight.errors import FormatError, TrajectoryError
+from mdinsight.errors import FormatError, MdinsightError, TrajectoryError
 from mdinsight.trajectories._formats._base import Damage
 
 _TRUNCATED = re.compile(r"truncated file: eof = (\d+).*stored_eof = (\d+)")
@@ -92,6 +92,11 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
             ) from again
     try:
         yield file
+    except MdinsightError:
+        raise
+    except (OSError, RuntimeError, KeyError) as error:
+        what = "is torn so that its frames cannot be found" if padded else "cannot be read"
+        raise TrajectoryError(f"{path} {what}: {error}") from error
     finally:
         file.close()
         if padded is not None:

@@ -93,7 +93,9 @@ def _bits(data: np.ndarray, bit: int, count: int) -> np.int64:
 
 
 @numba.njit(nogil=True, cache=True)
-def _long_division(data: np.ndarray, bit: int, count: int, size1: int, size2: int) -> tuple[np.int64, np.int64, np.int64]:
+def _long_division(
+    data: np.ndarray, bit: int, count: int, size1: int, size2: int
+) -> tuple[np.int64, np.int64, np.int64]:
     """Three integers out of a number of more than 64 bits, byte by byte."""
     digits = np.zeros(16, np.int64)
     used = 0

@@ -41,7 +41,10 @@ class H5MD(Format):
                 begin = float(attribute(time, "offset") or 0.0)
                 values = time[:n_frames] if stepped else begin + float(time[()]) * np.arange(n_frames)
                 times = np.asarray(values, np.float64) * scale
-            layout: dict[str, Any] = {"group": groups[0], "length": length_scale(attribute(position, "unit"), 0.1, path)}
+            layout: dict[str, Any] = {
+                "group": groups[0],
+                "length": length_scale(attribute(position, "unit"), 0.1, path),
+            }
             has_box = False
             if edges is not None:
                 data = edges["value"] if per_frame else edges

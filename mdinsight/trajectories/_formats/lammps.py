@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from mdinsight.trajectories._formats._base import Damage, Format, Frames, Scan, 
 _LENGTH = {"real": 0.1, "metal": 0.1, "nano": 1.0}
 _TIME = {"real": 1e-3, "metal": 1.0, "nano": 1e3}
 _START = b"ITEM: TIMESTEP"
+_BEGIN = re.compile(rb"^(?:ITEM: UNITS\r?\n[^\n]*\n)?ITEM: TIMESTEP", re.MULTILINE)
 _HEAD = re.compile(
-    rb"ITEM: TIMESTEP\r?\n\s*(\d+)\s*\n(?:ITEM: (?!NUMBER|BOX|ATOMS)[^\n]*\n[^\n]*\n)*ITEM: NUMBER OF ATOMS\r?\n\s*(\d+)\s*\n"
+    rb"(?:ITEM: UNITS\r?\n[^\n]*\n)?ITEM: TIMESTEP\r?\n\s*(\d+)\s*\n"
+    rb"(?:ITEM: (?!NUMBER|BOX|ATOMS)[^\n]*\n[^\n]*\n)*ITEM: NUMBER OF ATOMS\r?\n\s*(\d+)\s*\n"
     rb"ITEM: BOX BOUNDS([^\n]*)\n((?:[^\n]*\n){3})ITEM: ATOMS ([^\n]*)\n"
 )
 
@@ -34,28 +37,35 @@ class LAMMPSDump(Format):
         size = len(raw)
         if bytes(raw[: len(_START)]) not in (_START[:size], _START) and not bytes(raw[:64]).startswith(b"ITEM: UNITS"):
             raise not_this_format(path, self.name, f"it begins with {bytes(raw[:20])!r}")
-        begins = [match.start() for match in re.finditer(rb"^ITEM: TIMESTEP", raw, re.MULTILINE)]
-        edges = [*begins, size]
-        n_atoms, columns, offsets, times, damage = -1, b"", [], [], None
+        begins = [match.start() for match in _BEGIN.finditer(raw)]
         units = _item(bytes(raw[: min(size, 4096)]), b"UNITS") or ""
         if units and units not in _LENGTH:
             raise not_this_format(path, self.name, f"its units are {units!r}; read are {', '.join(_LENGTH)}")
-        for number, begin in enumerate(begins):
-            end = edges[number + 1]
-            last = number == len(begins) - 1
-            match = _HEAD.match(raw, begin, end)
+        n_atoms, columns, damage = -1, b"", None
+        offsets: list[tuple[int, int, int]] = []
+        for number, (begin, limit) in enumerate(itertools.pairwise([*begins, size])):
+            match = _HEAD.match(raw, begin, limit)
             if match and n_atoms < 0:
                 n_atoms, columns = int(match[2]), match[5].strip()
-            why = _fault(match, raw[match.end() : end], n_atoms, columns) if match else "its header is not whole"
+            end, why = _body(match, raw, limit, n_atoms, columns)
+            last = number == len(begins) - 1
+            if match and end and bytes(raw[end:limit]).strip():  # not a whole frame, or not a frame at all
+                offsets.append((begin, match.end(), end))
+                number, begin, why = number + 1, end, "its header is not whole"
             if match is None or why:
-                n_lost = len(begins) - number
-                damage = Damage("torn" if last else "corrupt", number, begin, size - begin, n_lost, why)
+                lost = max(1, len(begins) - number)
+                damage = Damage("torn" if last else "corrupt", number, begin, size - begin, lost, why)
                 break
             offsets.append((begin, match.end(), end))
-            times.append(_item(bytes(raw[begin : match.end()]), b"TIME"))
+        if not begins:
+            damage = Damage("torn", 0, 0, size, 1)
+        times = [_item(bytes(raw[begin:body]), b"TIME") for begin, body, _ in offsets]
         known = units in _TIME and offsets and all(value is not None for value in times)
         clock = np.array([float(value) for value in times if value]) * _TIME[units] if known else None
-        layout: dict[str, Any] = {"offsets": np.array(offsets, np.int64).reshape(-1, 3), "columns": columns.decode().split()}
+        layout: dict[str, Any] = {
+            "offsets": np.array(offsets, np.int64).reshape(-1, 3),
+            "columns": columns.decode().split(),
+        }
         layout["length"] = _LENGTH.get(units, 0.1)
         has_box = bool(offsets) and _periodic(bytes(raw[offsets[0][0] : offsets[0][1]]))
         if offsets:
@@ -81,21 +91,22 @@ class LAMMPSDump(Format):
         return Frames(xyz, boxes if scan.has_box else None)
 
 
-def _fault(match: re.Match[bytes], body: memoryview, n_atoms: int, columns: bytes) -> str:
-    """Why a frame cannot be used, empty if it can."""
+def _body(match: re.Match[bytes] | None, raw: memoryview, limit: int, n_atoms: int, columns: bytes) -> tuple[int, str]:
+    """(byte behind the frame's last line, empty) or (0, why the frame cannot be used)."""
+    if match is None:
+        return 0, "its header is not whole"
     if int(match[2]) != n_atoms:
-        return f"it has {int(match[2])} atoms, the frames before it have {n_atoms}"
+        return 0, f"it has {int(match[2])} atoms, the frames before it have {n_atoms}"
     if match[5].strip() != columns:
-        return "its columns are not those of the frames before it"
-    text = bytes(body)
-    lines = text.count(b"\n") - (len(text) - len(text.rstrip(b"\r\n")) - 1 if text.endswith(b"\n\n") else 0)
-    return (
-        ""
-        if lines == n_atoms
-        else f"it has {min(lines, n_atoms)} of {n_atoms} whole lines"
-        if lines < n_atoms
-        else "it has too many lines"
-    )
+        return 0, "its columns are not those of the frames before it"
+    text = bytes(raw[match.end() : limit])
+    lines = text.count(b"\n")
+    if lines < n_atoms:
+        return 0, f"it has {lines} of {n_atoms} whole lines"
+    end = len(text)
+    if lines > n_atoms or not text.endswith(b"\n"):
+        end = [place.end() for place in itertools.islice(re.finditer(rb"\n", text), n_atoms)][-1]
+    return match.end() + end, ""
 
 
 def _item(text: bytes, name: bytes) -> str | None:

@@ -58,16 +58,7 @@ class MMCIF(Format):
         missing = [axis for axis in ("Cartn_x", "Cartn_y", "Cartn_z") if axis not in table.columns]
         if missing:
             raise not_this_format(path, self.name, f"its _atom_site loop has no {missing[0]}")
-        good, damage = len(table.models), None
-        for number, (begin, _, rows) in enumerate(table.models):
-            if rows != table.models[0][2] or (number == len(table.models) - 1 and _cut(data, table)):
-                good, last = number, number == len(table.models) - 1
-                detail = f"it has {rows} whole lines of atoms" + (
-                    f", the first one has {table.models[0][2]}" if number else ""
-                )
-                lost = len(table.models) - number
-                damage = Damage("torn" if last else "corrupt", number, begin, len(data) - begin, lost, detail)
-                break
+        good, damage = _whole(data, table)
         models = table.models[:good]
         keep = np.array(first_of_each(_keys(data, table, models[0])) if models else [], np.int64)
         cell = _cell(bytes(data[: table.begin]) + bytes(data[table.end :]))
@@ -147,16 +138,25 @@ def _rows(text: bytes) -> list[bytes]:
     return [line for line in text.splitlines() if _is_row(line)]
 
 
-def _cut(data: memoryview, table: _Table) -> bool:
-    """Whether the last line of the table is not whole."""
-    last = table.models[-1][1]
-    begin, end, _ = table.models[-1]
-    lines = _rows(bytes(data[begin:end]))
-    return (
-        bool(bytes(data[last : table.end]).strip())
-        or not lines
-        or len(_words(lines[-1], len(table.columns))) != len(table.columns)
-    )
+def _whole(data: memoryview, table: _Table) -> tuple[int, Damage | None]:
+    """How many models are whole, and what is wrong with the next one."""
+    models, size = table.models, len(data)
+    first = models[0][2]
+    for number, (begin, end, rows) in enumerate(models):
+        last = number == len(models) - 1
+        why = "" if rows == first else f"it has {rows} whole lines of atoms, the first one has {first}"
+        if last and not why:
+            stub = bytes(data[end : table.end]).strip()
+            lines = _rows(bytes(data[begin:end]))
+            if not lines or len(_words(lines[-1], len(table.columns))) != len(table.columns):
+                why = f"line {rows} of its atoms is not whole"
+            elif stub and number == 0 and not lines[0].startswith(stub[:20]):
+                why = f"line {rows + 1} of its atoms is not whole"
+            elif stub:  # the first line of one more model
+                return number + 1, Damage("torn", number + 1, end, size - end, 1, "it has no whole line of atoms")
+        if why:
+            return number, Damage("torn" if last else "corrupt", number, begin, size - begin, len(models) - number, why)
+    return len(models), None
 
 
 def _keys(data: memoryview, table: _Table, model: tuple[int, int, int]) -> list[tuple[bytes, ...]]:

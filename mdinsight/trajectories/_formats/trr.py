@@ -107,7 +107,7 @@ class _Walk:
 
     def _corrupt(self, at: int) -> None:
         """The frame before may be torn, with another one behind it: then that one's magic stands inside of it."""
-        if self.begins and _MAGIC in bytes(self.data[self.begins[-1] + 4 : at]):
+        if self.begins and _MAGIC in bytes(self.data[self.begins[-1] + 4 : at + len(_MAGIC) - 1]):
             at = self.begins.pop()
             for values in (self.x, self.box, self.times):
                 values.pop()

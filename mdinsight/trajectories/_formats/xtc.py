@@ -134,8 +134,17 @@ def _decode(
 def _sound(data: np.ndarray, start: int, end: int, n_atoms: int) -> bool:
     """Whether a frame is what its header says.
 
-    The one before a corrupt place may be torn, with other data behind it: then its bit stream does not end where it should.
+    The one before a corrupt place may be torn, with another frame behind it: then that one's header stands inside of it,
+    or its bit stream does not end where it should.
     """
+    window = data[start + 4 : end + bits.HEAD].tobytes()
+    count = n_atoms.to_bytes(4, "big")
+    for magic in (1995, 2023):
+        at = window.find(magic.to_bytes(4, "big") + count)
+        while 0 <= at < end - start - 4:
+            if window[at + 52 : at + 56] == count:
+                return False
+            at = window.find(magic.to_bytes(4, "big") + count, at + 1)
     if n_atoms <= 9:
         return True
     frame = np.concatenate([data[start:end], np.zeros(_SPARE, np.uint8)])

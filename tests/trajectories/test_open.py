@@ -1,0 +1,258 @@
+"""What may be given to ``mdi.open``, what comes out, and what every wrong input is told."""
+
+import shutil
+import subprocess
+import sys
+
+import mdtraj
+import numpy as np
+import pytest
+
+import mdinsight as mdi
+from mdinsight.errors import (
+    DataWarning,
+    FormatError,
+    LagError,
+    ParameterError,
+    SelectionError,
+    TopologyError,
+    TrajectoryError,
+)
+from mdinsight.trajectories import Trajectories, load_topology, select_atoms, topology_hash
+
+
+@pytest.fixture
+def folder(plain, tmp_path):
+    """Three files of 1 ps and one of 2 ps."""
+    for name in ("run-10", "run-9", "run-1"):
+        mdtraj.Trajectory(plain.xyz, plain.topology, time=np.arange(20.0)).save_xtc(str(tmp_path / f"{name}.xtc"))
+    mdtraj.Trajectory(plain.xyz, plain.topology, time=2 * np.arange(20.0)).save_xtc(str(tmp_path / "slow.xtc"))
+    return tmp_path
+
+
+def test_globs_are_sorted_naturally_and_lists_keep_their_order(folder, top):
+    trajs = mdi.open(str(folder / "run-*.xtc"), top=str(top))
+    assert [traj.label for traj in trajs] == ["run-1.xtc", "run-9.xtc", "run-10.xtc"]
+    assert isinstance(trajs[1:], Trajectories) and [traj.index for traj in trajs[1:]] == [0, 1]
+    nested = mdi.open([folder / "run-10.xtc", [str(folder / "run-[19].xtc")]], top=top)
+    assert [traj.label for traj in nested] == ["run-10.xtc", "run-1.xtc", "run-9.xtc"]
+
+
+def test_stride_start_stop(folder, top):
+    trajs = mdi.open(folder / "run-1.xtc", top=top, start=2, stop=-3, stride=4)
+    assert (trajs.n_frames, trajs.dt) == (4, 4.0)
+    np.testing.assert_array_equal(trajs[0].times, [2, 6, 10, 14])
+    origin = trajs[0].origin
+    assert (origin.file, origin.start, origin.step) == (str(folder / "run-1.xtc"), 2, 4)
+    assert [origin.frame(row) for row in range(4)] == [2, 6, 10, 14]
+
+
+def test_resample_brings_files_together(folder, top):
+    files = [folder / "run-1.xtc", folder / "slow.xtc"]
+    with pytest.raises(ParameterError) as caught:
+        mdi.open(files, top=top)
+    assert str(caught.value).startswith("run-1.xtc is saved every 1 ps, slow.xtc every 2 ps; give resample=")
+    trajs = mdi.open(files, top=top, resample="4 ps")
+    assert trajs.dt == 4.0 and [traj.n_frames for traj in trajs] == [5, 10]
+    with pytest.raises(LagError, match=r"resample='3 ps' is no multiple of the 2 ps between the frames of slow.xtc"):
+        mdi.open(files, top=top, resample="3 ps")
+    with pytest.raises(ParameterError, match="give one of them"):
+        mdi.open(files, top=top, resample="4 ps", stride=2)
+
+
+def test_dt_is_given_or_overridden(formats, folder, top):
+    assert mdi.open(formats / "plain.pdb", dt="2 ps").dt == 2.0
+    trajs = mdi.open(folder / "run-1.xtc", top=top, dt="0.5 ns", stride=2)
+    assert trajs.dt == 1000.0
+    np.testing.assert_array_equal(trajs[0].read_chunk(1, 3).time, [1000.0, 2000.0])
+    assert mdi.open([folder / "run-1.xtc", folder / "slow.xtc"], top=top, dt=1.0).dt == 1.0
+    with pytest.raises(ParameterError, match=r"run-1\.xtc has a time step and plain\.pdb has none; give dt="):
+        mdi.open([folder / "run-1.xtc", formats / "plain.pdb"], top=top)
+    with pytest.raises(LagError, match="which is not known; give dt="):
+        mdi.open(formats / "plain.pdb", resample="2 ps")
+
+
+def test_several_topologies(folder, top, water, tmp_path):
+    water.time = np.arange(4.0)
+    water.save_xtc(str(tmp_path / "water.xtc"))
+    water[0].save_pdb(str(tmp_path / "water.pdb"))
+    trajs = mdi.open([folder / "run-*.xtc", tmp_path / "water.xtc"], top=[top, tmp_path / "water.pdb"])
+    assert [topology.n_atoms for topology in trajs.topologies] == [22, 900]
+    assert trajs[0].topology is trajs[2].topology is trajs.topologies[0]
+    assert trajs.n_frames == 64 and not trajs.has_box
+    with pytest.raises(TopologyError, match="different numbers of atoms"):
+        _ = trajs.n_atoms
+    text = str(trajs)
+    assert text.splitlines()[0] == "4 trajectories, 64 frames, 1 ps apart, 64 ps in all"
+    assert "topology 0: 22 atoms, 3 residues (ACE ALA NME)" in text
+    assert "run-1.xtc ... run-10.xtc: 3 files, XTC, 20 frames each, no box" in text
+    assert "water.xtc: 1 file, XTC, 4 frames, box" in text
+    assert [chunk.xyz.shape for chunk in trajs.iter_chunks(atoms="name O")] == [(20, 2, 3)] * 3 + [(4, 300, 3)]
+
+
+def test_equal_topologies_from_different_files_are_one(formats, top):
+    trajs = mdi.open([formats / "plain.pdb", formats / "plain.cif"])
+    assert len(trajs.topologies) == 1
+    assert topology_hash(load_topology(formats / "plain.h5")) == topology_hash(load_topology(top))
+    other = load_topology(top).copy()
+    other.atom(0).name = "X"
+    assert topology_hash(other) != topology_hash(load_topology(top))
+
+
+def test_labels_tell_files_of_one_name_apart(folder, top, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(folder / "run-1.xtc", tmp_path / name / "traj.xtc")
+    trajs = mdi.open(str(tmp_path / "?" / "traj.xtc"), top=top)
+    assert [traj.label for traj in trajs] == ["a/traj.xtc", "b/traj.xtc"]
+    assert trajs[0].fingerprint != mdi.open(folder / "slow.xtc", top=top)[0].fingerprint
+
+
+def test_a_file_given_twice_is_used_once(folder, top):
+    with pytest.warns(DataWarning, match="given twice; it is used once"):
+        trajs = mdi.open([folder / "run-1.xtc", folder / "run-?.xtc"], top=top)
+    assert [traj.label for traj in trajs] == ["run-1.xtc", "run-9.xtc"]
+
+
+def test_a_file_that_continues_another_is_noted(plain, top, tmp_path):
+    for number in range(2):
+        time = np.arange(20.0) + 19 * number
+        mdtraj.Trajectory(plain.xyz, plain.topology, time=time).save_xtc(str(tmp_path / f"part{number}.xtc"))
+    trajs = mdi.open(str(tmp_path / "part*.xtc"), top=top)
+    assert len(trajs.notes) == 1 and "part1.xtc: begins at the time at which the file before it ends" in trajs.notes[0]
+
+
+def test_an_mdtraj_trajectory_in_memory(boxed):
+    trajs = mdi.open(boxed)
+    assert (trajs.n_frames, trajs.dt, trajs.has_box, trajs[0].path) == (20, 2.0, True, None)
+    chunk = trajs[0].read_chunk(3, 7, "name C")
+    atoms = boxed.topology.select("name C")
+    np.testing.assert_array_equal(chunk.xyz, boxed.xyz[3:7][:, atoms])
+    np.testing.assert_allclose(chunk.box, boxed.unitcell_vectors[3:7])
+    changed = boxed.slice(range(20), copy=True)
+    changed.xyz[4, 3, 1] += 0.1
+    assert mdi.open(changed)[0].fingerprint != trajs[0].fingerprint == mdi.open([boxed])[0].fingerprint
+    assert len(mdi.open([boxed[:10], boxed[10:]])) == 2
+
+
+@pytest.mark.parametrize("where", ["file", "memory"])
+def test_an_mdanalysis_universe(where, formats, top, boxed):
+    import MDAnalysis
+
+    universe = MDAnalysis.Universe(str(top), str(formats / "box.trr"))
+    if where == "memory":
+        universe.transfer_to_memory()
+    universe.trajectory[5]
+    trajs = mdi.open(universe)
+    assert (trajs.n_frames, trajs.n_atoms, trajs.has_box) == (20, 22, True)
+    assert trajs.dt == pytest.approx(2.0)
+    given = load_topology(top)
+    assert [(a.name, a.element, a.residue.name) for a in trajs[0].topology.atoms] == [
+        (a.name, a.element, a.residue.name) for a in given.atoms
+    ]
+    chunk = trajs[0].read_chunk(4, 20, [8, 1])
+    np.testing.assert_allclose(chunk.xyz, boxed.xyz[4:20][:, [8, 1]], atol=2e-7)
+    np.testing.assert_allclose(chunk.box, boxed.unitcell_vectors[4:20], atol=2e-6)
+    assert universe.trajectory.ts.frame == 5
+    assert mdi.open(universe)[0].fingerprint == trajs[0].fingerprint
+    assert mdi.open([universe, formats / "box.trr"], top=[None, top]).n_frames == 40
+
+
+def test_a_universe_with_a_gap_is_told_when_it_is_read(top, plain, tmp_path):
+    import MDAnalysis
+
+    time = 2.0 * np.array([*range(10), *range(30, 40)])
+    mdtraj.Trajectory(plain.xyz, plain.topology, time=time).save_trr(str(tmp_path / "gap.trr"))
+    trajs = mdi.open(MDAnalysis.Universe(str(top), str(tmp_path / "gap.trr")))
+    with pytest.raises(TrajectoryError, match=r"frame 10: its time is 60 ps, .* cuts at gaps"):
+        trajs[0].read_chunk(0, 20)
+
+
+def test_progress_is_anything_like_tqdm(folder, top):
+    seen = []
+
+    def bar(items, total=None, desc=""):
+        for item in items:
+            seen.append((total, desc))
+            yield item
+
+    mdi.open(str(folder / "run-*.xtc"), top=top, progress=bar)
+    assert seen == [(3, "opening")] * 3
+
+
+def test_mdanalysis_is_not_imported(formats, top):
+    code = f"import sys, mdinsight as m; m.open({str(formats / 'box.xtc')!r}, top={str(top)!r}); "
+    done = subprocess.run([sys.executable, "-c", code + "print('MDAnalysis' in sys.modules)"], capture_output=True)
+    assert done.stdout.strip() == b"False", done.stderr
+
+
+def refused(error, match, paths, top=None, **options):
+    with pytest.raises(error, match=match):
+        mdi.open(paths, top=top, **options)
+
+
+def test_wrong_paths(folder, top, tmp_path):
+    refused(TrajectoryError, r"no file matches .*none\*\.xtc", str(tmp_path / "none*.xtc"), top)
+    refused(TrajectoryError, r"absent\.xtc does not exist", tmp_path / "absent.xtc", top)
+    refused(TrajectoryError, r"is a folder; name the files in it", tmp_path, top)
+    (tmp_path / "empty.xtc").touch()
+    refused(TrajectoryError, r"empty\.xtc is empty", tmp_path / "empty.xtc", top)
+    (tmp_path / "notes.docx").write_text("x")
+    refused(FormatError, r"'\.docx' is not known; read are XTC \(\.xtc\), TRR .*mmCIF", tmp_path / "notes.docx", top)
+    (tmp_path / "nosuffix").write_text("x")
+    refused(FormatError, "it has no suffix", tmp_path / "nosuffix", top)
+    refused(ParameterError, "no trajectory was given", [], top)
+    refused(ParameterError, "empty list", [[]], top)
+    refused(ParameterError, "is no trajectory; give a path", 3, top)
+
+
+@pytest.mark.parametrize("suffix", [".xtc", ".trr", ".dcd", ".nc", ".h5", ".h5md", ".lammpstrj", ".pdb", ".cif"])
+def test_a_file_that_is_not_what_its_suffix_says(suffix, top, tmp_path):
+    (tmp_path / f"text{suffix}").write_text("These are my notes about the simulation.\n" * 40)
+    refused(FormatError, rf"text\{suffix} is no .* file", tmp_path / f"text{suffix}", top)
+
+
+def test_wrong_topologies(folder, top, water, tmp_path):
+    run = folder / "run-1.xtc"
+    water[0].save_pdb(str(tmp_path / "water.pdb"))
+    refused(TopologyError, r"run-1\.xtc has 22 atoms, .*water\.pdb has 900", run, tmp_path / "water.pdb")
+    refused(TopologyError, r"run-1\.xtc \(XTC\) carries no topology; give top=", run)
+    refused(TopologyError, r"absent\.pdb does not exist", run, tmp_path / "absent.pdb")
+    refused(TopologyError, r"is a folder", run, tmp_path)
+    (tmp_path / "empty.pdb").touch()
+    refused(TopologyError, r"empty\.pdb is empty", run, tmp_path / "empty.pdb")
+    for name in ("bad.prmtop", "bad.pdb", "bad.gro", "bad.xyzzy", "bad.h5"):
+        (tmp_path / name).write_text("no topology\n")
+        refused(TopologyError, rf"the topology .*{name} cannot be read", run, tmp_path / name)
+    refused(TopologyError, "the topology .*slow.xtc", run, folder / "slow.xtc")
+    refused(TopologyError, "is no topology; give a path", run, 7)
+    refused(ParameterError, "2 topologies for 3 entries", [run] * 3, [top, top])
+
+
+def test_wrong_numbers(folder, top):
+    run = folder / "run-1.xtc"
+    refused(ParameterError, "stride=0 is no number of frames", run, top, stride=0)
+    refused(ParameterError, r"has 20 frames; start=25, stop=None leaves none", run, top, start=25)
+    refused(ParameterError, "dt=0 is not positive", run, top, dt=0)
+    refused(ParameterError, "dt='3 apples' is not a time", run, top, dt="3 apples")
+    refused(ParameterError, "resample='x' is not a time", run, top, resample="x")
+
+
+def test_select_atoms(top):
+    topology = load_topology(top)
+    np.testing.assert_array_equal(select_atoms(topology, "name CA"), topology.select("name CA"))
+    np.testing.assert_array_equal(select_atoms(topology, [5, 2]), [5, 2])
+    np.testing.assert_array_equal(select_atoms(topology, None), np.arange(22))
+    np.testing.assert_array_equal(select_atoms(topology, np.arange(22) % 7 == 0), [0, 7, 14, 21])
+    for selection, match in [
+        ("name XX", r"'name XX' matches none of the 22 atoms \(residues ACE, ALA, NME\)"),
+        ("name ===", "'name ===' cannot be read: "),
+        ([], "empty"),
+        ([22], "atom 22 does not exist; the topology has atoms 0 to 21"),
+        ([-1], "atom -1 does not exist"),
+        ([3, 3], "atom 3 is chosen twice"),
+        ([0.5], "no atom indices"),
+        (np.ones(5, bool), "mask of 5 atoms"),
+    ]:
+        with pytest.raises(SelectionError, match=match):
+            select_atoms(topology, selection)
