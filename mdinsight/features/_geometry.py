@@ -83,17 +83,17 @@ def _sort_rows(cell):
 
 @jit
 def prepare_box(box, has_box):
-    """The box as the minimum image needs it: (cell, inverse, mode, safe).
+    """The box as the minimum image needs it, all in numbers: (mode, safe, nine of the cell, nine of its inverse).
 
-    ``cell`` is the Minkowski-reduced lattice basis (so a strongly tilted box costs no correctness: for a reduced
-    basis the nearest image lies within one step of the rounded one; Semaev 2001, doi:10.1007/3-540-44670-2_13),
-    ``mode`` 0 without a box, 1 for a rectangular one and 2 for any other; below ``safe`` (nm squared) a rounded image
-    is known to be the nearest.
+    The cell is the Minkowski-reduced lattice basis, so a strongly tilted box costs no correctness: for a reduced
+    basis the nearest image lies within one step of the rounded one (Semaev 2001, doi:10.1007/3-540-44670-2_13).
+    ``mode`` is 0 without a box, 1 for a rectangular one and 2 for any other; below ``safe`` (nm squared) a rounded
+    image is known to be the nearest.
     """
-    cell = np.zeros((3, 3))
-    inverse = np.zeros((3, 3))
+    # a tuple of numbers lives in registers; one that held arrays would count references for every pair of atoms
     if not has_box:
-        return cell, inverse, 0, 0.0
+        return _pack(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    cell = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
             cell[i, j] = box[i, j]
@@ -106,38 +106,41 @@ def prepare_box(box, has_box):
             changed = _shorten_last(cell)
         if not changed:
             break
-    a, b, c = cell[0], cell[1], cell[2]
-    bc, ca, ab = cross(b, c), cross(c, a), cross(a, b)
-    volume = dot(a, bc)
-    if abs(volume) < TINY:
-        return cell, inverse, 0, 0.0
-    for i in range(3):
-        inverse[i, 0] = bc[i] / volume
-        inverse[i, 1] = ca[i] / volume
-        inverse[i, 2] = ab[i] / volume
-    longest = dot(c, c)
+    a = (cell[0, 0], cell[0, 1], cell[0, 2])
+    b = (cell[1, 0], cell[1, 1], cell[1, 2])
+    c = (cell[2, 0], cell[2, 1], cell[2, 2])
+    volume = dot(a, cross(b, c))
     skew = max(abs(dot(a, b)), abs(dot(a, c)), abs(dot(b, c)))
-    mode = 1 if skew <= 1e-12 * longest else 2
-    return cell, inverse, mode, 0.25 * dot(a, a)
+    mode = 0.0 if abs(volume) < TINY else 1.0 if skew <= 1e-12 * dot(c, c) else 2.0
+    return _pack(mode, volume, 0.25 * dot(a, a), a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2])
+
+
+@jit
+def _pack(mode, volume, safe, ax, ay, az, bx, by, bz, cx, cy, cz):
+    p = cross((bx, by, bz), (cx, cy, cz))
+    q = cross((cx, cy, cz), (ax, ay, az))
+    r = cross((ax, ay, az), (bx, by, bz))
+    v = 1.0 / volume if mode > 0.0 else 0.0
+    cell = (ax, ay, az, bx, by, bz, cx, cy, cz)
+    return mode, safe, cell, (p[0] * v, p[1] * v, p[2] * v, q[0] * v, q[1] * v, q[2] * v, r[0] * v, r[1] * v, r[2] * v)
 
 
 @jit
 def difference(xyz, i, j, box):
     """Vector from atom i to the nearest image of atom j; ``box`` as :func:`prepare_box` gives it."""
-    cell, inverse, mode, safe = box
     x = xyz[j, 0] - xyz[i, 0]
     y = xyz[j, 1] - xyz[i, 1]
     z = xyz[j, 2] - xyz[i, 2]
-    if mode == 0:
+    mode, safe, cell, inverse = box
+    if mode == 0.0:
         return x, y, z
-    p = math.floor(x * inverse[0, 0] + y * inverse[1, 0] + z * inverse[2, 0] + 0.5)
-    q = math.floor(x * inverse[0, 1] + y * inverse[1, 1] + z * inverse[2, 1] + 0.5)
-    r = math.floor(x * inverse[0, 2] + y * inverse[1, 2] + z * inverse[2, 2] + 0.5)
-    if p != 0.0 or q != 0.0 or r != 0.0:
-        x -= p * cell[0, 0] + q * cell[1, 0] + r * cell[2, 0]
-        y -= p * cell[0, 1] + q * cell[1, 1] + r * cell[2, 1]
-        z -= p * cell[0, 2] + q * cell[1, 2] + r * cell[2, 2]
-    if mode == 1 or x * x + y * y + z * z <= safe:
+    p = math.floor(x * inverse[0] + y * inverse[1] + z * inverse[2] + 0.5)
+    q = math.floor(x * inverse[3] + y * inverse[4] + z * inverse[5] + 0.5)
+    r = math.floor(x * inverse[6] + y * inverse[7] + z * inverse[8] + 0.5)
+    x -= p * cell[0] + q * cell[3] + r * cell[6]
+    y -= p * cell[1] + q * cell[4] + r * cell[7]
+    z -= p * cell[2] + q * cell[5] + r * cell[8]
+    if mode == 1.0 or x * x + y * y + z * z <= safe:
         return x, y, z
     return _nearest(x, y, z, cell)
 
@@ -149,9 +152,9 @@ def _nearest(x, y, z, cell):
     for p in range(-1, 2):
         for q in range(-1, 2):
             for r in range(-1, 2):
-                u = x + p * cell[0, 0] + q * cell[1, 0] + r * cell[2, 0]
-                v = y + p * cell[0, 1] + q * cell[1, 1] + r * cell[2, 1]
-                w = z + p * cell[0, 2] + q * cell[1, 2] + r * cell[2, 2]
+                u = x + p * cell[0] + q * cell[3] + r * cell[6]
+                v = y + p * cell[1] + q * cell[4] + r * cell[7]
+                w = z + p * cell[2] + q * cell[5] + r * cell[8]
                 length = u * u + v * v + w * w
                 if length < best:
                     best, bx, by, bz = length, u, v, w
@@ -218,41 +221,28 @@ def angle_gradient(u, v, atoms, factor, grad):
 @jit
 def eigen4(matrix):
     """Eigenvalues and eigenvectors (columns) of a symmetric 4 x 4 matrix by Jacobi rotations, to rounding."""
-    a = matrix.copy()
-    vectors = np.eye(4)
+    a = np.empty((8, 4))  # the matrix above, the eigenvectors below, so that one loop turns the columns of both
+    for i in range(4):
+        for j in range(4):
+            a[i, j] = matrix[i, j]
+            a[4 + i, j] = 1.0 if i == j else 0.0
     for _ in range(60):
-        off = 0.0
-        scale = 0.0
-        for i in range(4):
-            scale += a[i, i] ** 2
-            for j in range(i):
-                off += a[i, j] ** 2
-        if off <= 1e-34 * scale or off == 0.0:
+        off = a[0, 1] ** 2 + a[0, 2] ** 2 + a[0, 3] ** 2 + a[1, 2] ** 2 + a[1, 3] ** 2 + a[2, 3] ** 2
+        if off <= 1e-34 * (a[0, 0] ** 2 + a[1, 1] ** 2 + a[2, 2] ** 2 + a[3, 3] ** 2):
             break
         for i in range(3):
             for j in range(i + 1, 4):
-                if a[i, j] != 0.0:
-                    _rotate(a, vectors, i, j)
-    values = np.empty(4)
-    for i in range(4):
-        values[i] = a[i, i]
-    return values, vectors
-
-
-@jit
-def _rotate(a, vectors, i, j):
-    theta = (a[j, j] - a[i, i]) / (2.0 * a[i, j])
-    t = 1.0 / (abs(theta) + math.sqrt(theta * theta + 1.0))
-    if theta < 0.0:
-        t = -t
-    c = 1.0 / math.sqrt(t * t + 1.0)
-    s = t * c
-    for k in range(4):
-        p, q = a[k, i], a[k, j]
-        a[k, i], a[k, j] = c * p - s * q, s * p + c * q
-    for k in range(4):
-        p, q = a[i, k], a[j, k]
-        a[i, k], a[j, k] = c * p - s * q, s * p + c * q
-    for k in range(4):
-        p, q = vectors[k, i], vectors[k, j]
-        vectors[k, i], vectors[k, j] = c * p - s * q, s * p + c * q
+                if a[i, j] == 0.0:
+                    continue
+                theta = (a[j, j] - a[i, i]) / (2.0 * a[i, j])
+                t = 1.0 / (abs(theta) + math.sqrt(theta * theta + 1.0))
+                t = -t if theta < 0.0 else t
+                c = 1.0 / math.sqrt(t * t + 1.0)
+                s = t * c
+                for k in range(8):
+                    p, q = a[k, i], a[k, j]
+                    a[k, i], a[k, j] = c * p - s * q, s * p + c * q
+                for k in range(4):
+                    p, q = a[i, k], a[j, k]
+                    a[i, k], a[j, k] = c * p - s * q, s * p + c * q
+    return np.array([a[0, 0], a[1, 1], a[2, 2], a[3, 3]]), a[4:]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -35,10 +38,25 @@ _LOOP = types.void(
 Kernel = Callable[[np.ndarray, np.ndarray, bool, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
 
 
+def _sources() -> str:
+    """Identity of all the code of this room."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+_SOURCES = _sources()
+
+
 def jit(function: F) -> F:
     """Compile without the GIL and keep the machine code on disk, where a folder for it can be written."""
     try:
-        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+        compiled = numba.njit(function, nogil=True, cache=True, error_model="numpy")
+        # numba looks at the file of the function alone, but code from the other files of the room is inlined into it as well
+        with suppress(AttributeError):
+            compiled._cache._cache_file._source_stamp = _SOURCES
+        return compiled
     except RuntimeError as error:  # numba finds no folder that it may write to, as in a read-only container
         _log.info("compiled code of %s is not kept: %s", function.__name__, error)
         return numba.njit(function, nogil=True, cache=False, error_model="numpy")

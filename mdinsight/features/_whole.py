@@ -31,7 +31,7 @@ def gather(xyz, index, first, cell):  # type: ignore[no-untyped-def]
     x = np.empty((index.shape[0], 3))
     for n in range(index.shape[0]):
         i = index[n, 0]
-        if cell[2] == 0 or first[n] > 0.0:
+        if cell[0] == 0.0 or first[n] > 0.0:
             x[n, 0], x[n, 1], x[n, 2] = xyz[i, 0], xyz[i, 1], xyz[i, 2]
         else:
             d = difference(xyz, index[n - 1, 0], i, cell)
