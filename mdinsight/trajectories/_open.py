@@ -13,13 +13,20 @@ from typing import Any
 import mdtraj
 
 from mdinsight import units
-from mdinsight.errors import DataWarning, LagError, ParameterError, TopologyError, TrajectoryError
+from mdinsight.errors import DataWarning, LagError, MdinsightError, ParameterError, TopologyError, TrajectoryError
 from mdinsight.parallel import ordered_map
 from mdinsight.progress import Progress, track
 from mdinsight.trajectories._formats import format_of
 from mdinsight.trajectories._paths import Entry, is_universe, labels, resolve
 from mdinsight.trajectories._pieces import Cut, Piece, cut
-from mdinsight.trajectories._sources import FileSource, MemorySource, Source, UniverseSource, topology_of_universe
+from mdinsight.trajectories._sources import (
+    BROKEN,
+    FileSource,
+    MemorySource,
+    Source,
+    UniverseSource,
+    topology_of_universe,
+)
 from mdinsight.trajectories._topology import load_topology, topology_hash
 from mdinsight.trajectories._trajectories import Trajectories
 from mdinsight.trajectories._trajectory import Trajectory
@@ -188,8 +195,13 @@ def _scan_one(item_and_label: tuple[Any, str]) -> Source:
     kind = format_of(item)
     try:
         return FileSource(item, kind, kind.scan(item), label)
-    except PermissionError as error:
-        raise TrajectoryError(f"{item} cannot be read: {error.strerror}") from error
+    except MdinsightError:
+        raise
+    except OSError as error:
+        raise TrajectoryError(f"{item} cannot be read: {error.strerror or error}") from error
+    except BROKEN as error:  # the bytes of a corrupt header can mean anything
+        why = f"its header is corrupt ({type(error).__name__}: {error})"
+        raise TrajectoryError(f"{item} cannot be read as {kind.name}: {why}; leave it out") from error
 
 
 def _check_frames(source: Source, notes: list[str]) -> None:

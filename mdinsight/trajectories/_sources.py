@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any, Protocol
 import mdtraj
 import numpy as np
 
-from mdinsight.errors import TopologyError, TrajectoryError
+from mdinsight.errors import MdinsightError, TopologyError, TrajectoryError
 from mdinsight.trajectories._formats import Format, Frames, Scan
 
 _EDGE = 1 << 14
+BROKEN = (OSError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError, struct.error)
+"""What a reader may raise on bytes that make no sense."""
 
 
 class Source(Protocol):
@@ -66,6 +69,11 @@ class FileSource:
             return self._format.read(self._path, self.scan, frames, atoms)
         except FileNotFoundError:
             raise TrajectoryError(f"{self._path} was there when it was opened and is gone now") from None
+        except MdinsightError:
+            raise
+        except BROKEN as error:
+            where = f"frames {frames[0]} to {frames[-1]}"
+            raise TrajectoryError(f"{self._path}, {where}: they are corrupt ({error}); leave them out") from error
 
 
 class MemorySource:

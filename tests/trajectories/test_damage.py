@@ -153,6 +153,26 @@ def test_an_xtc_with_junk_anywhere_never_crashes(at, junk, formats, top, tmp_pat
             pass
 
 
+@pytest.mark.parametrize("suffix", [".trr", ".dcd", ".nc", ".h5", ".h5md", ".lammpstrj", ".pdb", ".cif"])
+def test_junk_anywhere_gives_frames_or_a_named_error(suffix, formats, top, tmp_path):
+    rng = np.random.default_rng(len(suffix))
+    whole = (formats / f"box{suffix}").read_bytes()
+    path = tmp_path / f"junk{suffix}"
+    for trial in range(40):
+        data = bytearray(whole)
+        at = int(rng.integers(0, min(len(data), 3000 if trial % 2 else len(data))))
+        junk = rng.integers(0, 256, int(rng.integers(1, 40)), np.uint8).tobytes()
+        data[at : at + len(junk)] = junk
+        path.write_bytes(bytes(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                for chunk in mdi.open(path, top=top).iter_chunks(7):
+                    assert np.isfinite(chunk.xyz).all()
+            except mdi.errors.MdinsightError:
+                pass
+
+
 @pytest.mark.parametrize("suffix", [".xtc", ".trr", ".dcd"])
 def test_corrupt_middle_gives_the_frames_before_it(suffix, formats, top, tmp_path):
     source = formats / f"box{suffix}"

@@ -1,5 +1,6 @@
 """What may be given to ``mdi.open``, what comes out, and what every wrong input is told."""
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -236,6 +237,17 @@ def test_wrong_numbers(folder, top):
     refused(ParameterError, "dt=0 is not positive", run, top, dt=0)
     refused(ParameterError, "dt='3 apples' is not a time", run, top, dt="3 apples")
     refused(ParameterError, "resample='x' is not a time", run, top, resample="x")
+
+
+def test_topologies_are_those_of_mdtraj(top):
+    for path in [top, *(top.parents[1]).glob("*/top.pdb")]:
+        assert load_topology(path) == mdtraj.load_topology(str(path))
+
+
+def test_trajectories_go_to_another_process(folder, top):
+    traj = mdi.open(folder / "run-1.xtc", top=top)[0]
+    copy = pickle.loads(pickle.dumps(traj))  # noqa: S301
+    np.testing.assert_array_equal(copy.read_chunk(2, 5).xyz, traj.read_chunk(2, 5).xyz)
 
 
 def test_select_atoms(top):

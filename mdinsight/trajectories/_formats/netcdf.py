@@ -24,6 +24,7 @@ from mdinsight.trajectories._formats._base import (
 )
 
 _TYPES = {1: "i1", 2: "S1", 3: ">i2", 4: ">i4", 5: ">f4", 6: ">f8", 7: "u1", 8: ">u2", 9: ">u4", 10: ">i8", 11: ">u8"}
+_BLOCK = 1 << 23
 _CELL = ("cell_lengths", "cell_angles")
 
 
@@ -58,25 +59,37 @@ class AmberNetCDF(Format):
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         if "record" not in scan.layout:
             return _read4(path, scan, frames, atoms)
-        layout = scan.layout
+        layout, record = scan.layout, scan.layout["record"]
         first, last = (0, scan.n_atoms) if atoms is None else (int(atoms[0]), int(atoms[-1]) + 1)
         keep = slice(None) if atoms is None else atoms - first
-        kind = np.dtype(layout["coordinates"].kind)
+        spans = {"coordinates": _span(layout["coordinates"], 3 * first, 3 * last)}
+        spans |= {name: _span(layout[name], 0, 3) for name in _CELL if scan.has_box}
+        low, high = min(begin for begin, _ in spans.values()), max(end for _, end in spans.values())
         xyz = np.empty((len(frames), last - first if atoms is None else len(atoms), 3), np.float32)
-        cells = {name: np.empty((len(frames), 3)) for name in _CELL if scan.has_box}
+        cells = {name: np.empty((len(frames), 3)) for name in _CELL}
+        per_block = max(1, _BLOCK // record) if frames.step == 1 else 1
         with path.open("rb") as handle:
-            for row, frame in enumerate(frames):
-                base = frame * layout["record"]
-                at = base + layout["coordinates"].begin + first * 3 * kind.itemsize
-                raw = read_bytes(handle.fileno(), at, (last - first) * 3 * kind.itemsize, path)
-                xyz[row] = np.frombuffer(raw, kind).reshape(-1, 3)[keep]
-                for name, values in cells.items():
-                    variable = layout[name]
-                    raw = read_bytes(handle.fileno(), base + variable.begin, 3 * np.dtype(variable.kind).itemsize, path)
-                    values[row] = np.frombuffer(raw, variable.kind)
+            for row in range(0, len(frames), per_block):
+                part = frames[row : row + per_block]
+                size = (len(part) - 1) * record + high - low
+                raw = read_bytes(handle.fileno(), part[0] * record + low, size, path)
+                for name, (begin, end) in spans.items():
+                    kind = np.dtype(layout[name].kind)
+                    shape = (len(part), (end - begin) // kind.itemsize)
+                    values = np.ndarray(shape, kind, raw, begin - low, (record, kind.itemsize))
+                    if name == "coordinates":
+                        xyz[row : row + len(part)] = values.reshape(len(part), -1, 3)[:, keep]
+                    else:
+                        cells[name][row : row + len(part)] = values
         xyz *= np.float32(layout["scale"])
         box = box_from_cell(cells["cell_lengths"] * layout["scale"], cells["cell_angles"]) if scan.has_box else None
         return Frames(xyz, box)
+
+
+def _span(variable: _Variable, first: int, last: int) -> tuple[int, int]:
+    """Bytes of the values from ``first`` to ``last`` in the first record."""
+    width = np.dtype(variable.kind).itemsize
+    return variable.begin + first * width, variable.begin + last * width
 
 
 class _Header:
