@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from mdinsight.features._jit import jit
+from mdinsight.features._jit import inlined, jit
 
 TINY = 1e-12
 """Below this (nm, or nm squared) a direction is undefined: its derivative is given as zero."""
@@ -125,7 +125,7 @@ def _pack(mode, volume, safe, ax, ay, az, bx, by, bz, cx, cy, cz):
     return mode, safe, cell, (p[0] * v, p[1] * v, p[2] * v, q[0] * v, q[1] * v, q[2] * v, r[0] * v, r[1] * v, r[2] * v)
 
 
-@jit
+@inlined
 def difference(xyz, i, j, box):
     """Vector from atom i to the nearest image of atom j; ``box`` as :func:`prepare_box` gives it."""
     x = xyz[j, 0] - xyz[i, 0]

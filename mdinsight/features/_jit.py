@@ -49,6 +49,11 @@ def _sources() -> str:
 _SOURCES = _sources()
 
 
+def inlined(function: F) -> F:
+    """Compile into whoever calls it, so that branches on what does not change are taken out of the caller's loop."""
+    return numba.njit(function, nogil=True, error_model="numpy", inline="always")
+
+
 def jit(function: F) -> F:
     """Compile without the GIL and keep the machine code on disk, where a folder for it can be written."""
     try:
