@@ -16,6 +16,7 @@ from mdinsight.cvs._base import (
     check_dim,
     check_positive,
     meaning,
+    one_thread,
     resolve_dim,
     spread_out,
     varying_columns,
@@ -82,9 +83,10 @@ class LinearEstimator(CVEstimator):
         lag = 0 if self.lag is None else series.lag_frames(self.lag)
         most = max(1, min(32, _BLOCK_BYTES // (24 * series.n_columns**2)))
         groups = _merge(bootstrap_groups(series, lag), most)
-        parts = block_moments(series, lag, groups, chunk)
         length = float(np.mean([sum(len(block) for block in group) for group in groups]))
-        self.model_ = self._from_moments(parts, Source(series, lag, length))
+        with one_thread(series.n_columns):
+            parts = block_moments(series, lag, groups, chunk)
+            self.model_ = self._from_moments(parts, Source(series, lag, length))
         return self
 
     def scaled(self, modes: Modes, lag: int) -> np.ndarray:

@@ -253,6 +253,19 @@ class CVModel(Model):
                 "The pieces hardly hold the slowest process, so its interval is too narrow; "
                 "longer trajectories are needed",
             ),
+            *self._resampled(slowest),
+        )
+
+    def _resampled(self, slowest: Estimate) -> tuple[Verdict, ...]:
+        if not np.isfinite(slowest.low[0]):
+            return ()
+        return (
+            Verdict(
+                "visits to the slow process",
+                bool(slowest.low[0] > 0.2 * slowest.value[0]),
+                f"its timescale in resampled data goes from {slowest.low[0]:.3g} to {slowest.high[0]:.3g} {slowest.unit}",
+                "Some resamplings hardly hold it, so it rests on few trajectories; take more that visit it",
+            ),
         )
 
     def summary(self) -> str:

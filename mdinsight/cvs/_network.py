@@ -26,6 +26,8 @@ class Training(Record):
         The seed's number with the best validation score; its network is the model.
     margin
         A seed counts as a success if its validation score is within this of the best.
+    linear_train, linear_validation
+        The score of TICA of the same dimension, fitted on the training set, on the two sets.
     n_train, n_validation
         Pairs of frames in the two sets.
     split
@@ -38,6 +40,8 @@ class Training(Record):
     curves: tuple[np.ndarray, ...]
     chosen: int
     margin: float
+    linear_train: float
+    linear_validation: float
     n_train: int
     n_validation: int
     split: str
@@ -52,6 +56,14 @@ class Training(Record):
         """Whether the seeds agree."""
         count, n = round(self.success_rate * len(self.validation)), len(self.validation)
         scores = ", ".join(f"{score:.3f}" for score in self.validation)
+        if self.linear_train - 1.0 > 0.1 and self.linear_validation - 1.0 < 0.5 * (self.linear_train - 1.0):
+            return Verdict(
+                "training",
+                False,
+                f"the data held out hardly show the slow process (TICA scores {self.linear_train:.3f} on the training data, "
+                f"{self.linear_validation:.3f} on those), so when to stop and which seed to keep rest on faster ones",
+                "More trajectories that visit it are needed",
+            )
         return Verdict(
             "training",
             n > 1 and self.success_rate >= 0.5,

@@ -10,10 +10,17 @@ import numpy as np
 from sklearn.base import clone
 
 from mdinsight import units
-from mdinsight.cvs._base import CVEstimator, check_count
-from mdinsight.cvs._blocks import Folds, make_folds
+from mdinsight.cvs._base import CVEstimator, check_count, one_thread
+from mdinsight.cvs._blocks import Folds, make_folds, pairs_in
 from mdinsight.cvs._linear import LinearEstimator
-from mdinsight.cvs._scoring import counted, fold_scores, mean_of_folds, standard_error, warn_of_gaps
+from mdinsight.cvs._scoring import (
+    SLOWER_THAN_THE_LAG,
+    counted,
+    fold_scores,
+    mean_of_folds,
+    standard_error,
+    warn_of_gaps,
+)
 from mdinsight.errors import ParameterError
 from mdinsight.parallel import Workers, ordered_map
 from mdinsight.progress import Progress, track
@@ -22,6 +29,7 @@ from mdinsight.results import Estimate, Verdict
 from mdinsight.series import TimeSeries, as_series
 
 _MOST_TIMESCALES = 10
+_NEAR = 0.7
 
 
 class Scan(Record):
@@ -135,12 +143,12 @@ def scan(
 
     The lag is not chosen by the score. A process of timescale t adds exp(-2 lag / t) to VAMP-2, so the score falls
     with the lag even where the coordinates get better, and its maximum is always the shortest lag. What a lag must
-    satisfy is, first, that the score on unseen data stands above 1 with its whole interval and that the slowest
-    process outlives the lag; and second, that the timescales no longer rise with the lag: by the variational
-    principle they approach the true ones from below (Noe and Nueske 2013, doi 10.1137/110858616). The choice is the
-    shortest lag that passes the first test and whose slow timescales are not below the interval of those at any
-    longer lag that passes. Where no lag but the longest does, the longest is taken and the verdict says that it does
-    not hold.
+    satisfy is, first, that the slowest process outlives it, and does so on unseen data: in one fold at least the score
+    is above 1 by what such a process must add, exp(-2), and by ten times what noise would. Second, the timescales no
+    longer rise with the lag: by the variational principle they approach the true ones from below (Noe and Nueske
+    2013, doi 10.1137/110858616). The choice is the shortest lag that passes the first test and whose slow timescales,
+    at any longer lag that passes, are neither above by more than the interval nor by more than 1 / 0.7. Where no lag
+    but the longest does, the longest is taken and the verdict says that it does not hold.
 
     Raises
     ------
@@ -158,10 +166,11 @@ def scan(
         raise ParameterError("scan needs at least one lag and one dimension; got none")
     split = make_folds(series, frames[-1], folds, seed)
     work = partial(_at_lag, estimator, series, split, sizes)
-    results = list(track(ordered_map(work, frames, workers), progress, total=len(frames), desc="lags"))
+    with one_thread():
+        results = list(track(ordered_map(work, frames, workers), progress, total=len(frames), desc="lags"))
     test = np.stack([result[1] for result in results])
     warn_of_gaps(test.mean(axis=(0, 2)))
-    return _assemble(type(estimator).__name__, series, np.array(frames), np.array(sizes), results, split.how)
+    return _assemble(type(estimator).__name__, series, np.array(frames), np.array(sizes), results, split)
 
 
 _Result = tuple[np.ndarray, np.ndarray, int, Estimate]
@@ -187,7 +196,7 @@ def one_standard_error(test: np.ndarray) -> int:
 
 
 def _assemble(
-    kind: str, series: TimeSeries, lags: np.ndarray, dims: np.ndarray, results: Sequence[_Result], split: str
+    kind: str, series: TimeSeries, lags: np.ndarray, dims: np.ndarray, results: Sequence[_Result], split: Folds
 ) -> Scan:
     estimates = [[mean_of_folds(column) for column in test.T] for _, test, _, _ in results]
     value, low, high = (
@@ -200,8 +209,11 @@ def _assemble(
     }
     timescales = Estimate(padded["value"], padded["low"], padded["high"], results[0][3].unit)
     picks = np.array([j for _, _, j, _ in results])
-    above = low[np.arange(len(lags)), picks] > 1.0
-    at, why, verdict = choose_lag(lags, series.dt, timescales, above, dims[picks])
+    shown = np.array([_shown(result, split, int(lag), dims) for result, lag in zip(results, lags, strict=True)])
+    at, why, verdict = choose_lag(lags, series.dt, timescales, shown > 0, dims[picks])
+    if 0 < shown[at] < len(split):
+        rare = f"; on unseen data it shows in {shown[at]} of {len(split)} folds only, so it is rarely visited"
+        verdict = verdict.replace(says=verdict.says + rare)
     j = picks[at]
     why += (
         f" With {counted(int(dims[j]))} the score is {value[at, j]:.3f} [{low[at, j]:.3f}, {high[at, j]:.3f}]: "
@@ -221,8 +233,16 @@ def _assemble(
         dim=int(dims[j]),
         why=why,
         verdict=verdict,
-        split=split,
+        split=split.how,
     )
+
+
+def _shown(result: _Result, split: Folds, lag: int, dims: np.ndarray) -> int:
+    """In how many folds a process slower than the lag shows on unseen data."""
+    _, test, j, _ = result
+    pairs = np.array([sum(len(block) for block in pairs_in(blocks, lag)) for blocks in split.blocks])
+    noise = 10.0 * float(dims[j]) ** 2 / np.maximum(pairs, 1)
+    return int(np.sum(test[:, j] - 1.0 >= np.maximum(SLOWER_THAN_THE_LAG, noise)))
 
 
 def _padded(values: np.ndarray, width: int) -> np.ndarray:
@@ -243,7 +263,7 @@ def choose_lag(
     timescales
         (n_lags, k), in ps or frames as ``dt`` says.
     above_noise
-        (n_lags,) whether the score's interval lies above 1.
+        (n_lags,) whether a process slower than the lag shows on unseen data.
     dims
         (n_lags,) the number of coordinates chosen at each lag.
     """
@@ -285,5 +305,6 @@ def choose_lag(
 
 def _not_below(timescales: Estimate, i: int, longer: int, slow: int) -> bool:
     value, low = timescales.value[i, :slow], timescales.low[longer, :slow]
-    bound = np.where(np.isfinite(low), low, 0.9 * timescales.value[longer, :slow])
-    return bool(np.all(value >= bound))
+    # A wide interval alone would pass a timescale that grows as the lag does, so the figures must lie near each other too.
+    near = _NEAR * timescales.value[longer, :slow]
+    return bool(np.all(value >= np.fmax(low, near)))

@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from sklearn.base import clone
 
 from mdinsight import units
-from mdinsight.cvs._base import CVEstimator, resolve_dim, varying_columns
+from mdinsight.cvs._base import CVEstimator, one_thread, resolve_dim, varying_columns
 from mdinsight.cvs._blocks import Block, Folds, make_folds, pairs_in, take_blocks, usable
 from mdinsight.cvs._decompose import vamp2
 from mdinsight.cvs._linear import LinearEstimator
@@ -26,6 +26,10 @@ from mdinsight.series import TimeSeries, as_series
 
 _PAIRS_A_FUNCTION = 10
 """A test set with fewer pairs than this for each coordinate gives a score of the noise, so it is left out."""
+
+
+SLOWER_THAN_THE_LAG = float(np.exp(-2.0))
+"""What a process whose timescale is the lag adds to VAMP-2; a slower one adds more."""
 
 
 class Score(Record):
@@ -65,6 +69,15 @@ class Score(Record):
                 subject, False, "fewer than two folds could be scored", "Take more data, a shorter lag or fewer folds"
             )
         interval = f"{test:.3f} [{low:.3f}, {high:.3f}]"
+        seen = int(np.sum(self.test_folds - 1.0 > 0.5 * (train - 1.0)))
+        if low <= 1.0 and 0 < seen < len(self.test_folds) and train - 1.0 >= SLOWER_THAN_THE_LAG:
+            return Verdict(
+                subject,
+                False,
+                f"{interval} on unseen data against {train:.3f} on the data that was fitted: "
+                f"the slow process shows in {seen} of {len(self.test_folds)} folds only",
+                "It is visited too rarely to be tested; take more trajectories that visit it",
+            )
         if low <= 1.0:
             return Verdict(
                 subject,
@@ -144,7 +157,8 @@ def score_cv(
     scored_lag = scoring_lag(estimator, series, lag)
     fit_lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag)
     split = make_folds(series, max(scored_lag, fit_lag), folds, seed)
-    dims, train, test = fold_scores(estimator, series, split, fit_lag, scored_lag, [estimator.dim], workers)
+    with one_thread(series.n_columns):
+        dims, train, test = fold_scores(estimator, series, split, fit_lag, scored_lag, [estimator.dim], workers)
     warn_of_gaps(test[:, 0])
     kind = type(estimator).__name__
     return Score(

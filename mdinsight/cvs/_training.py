@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mdinsight import seeds
+from mdinsight.cvs._base import one_thread
 from mdinsight.cvs._network import Training
 from mdinsight.errors import DegenerateError
 
@@ -50,7 +50,9 @@ class Network:
     activations: tuple[str, ...]
 
 
-def train_seeds(recipe: Recipe, train: Pairs, validation: Pairs, split: str) -> tuple[Network, Training]:
+def train_seeds(
+    recipe: Recipe, train: Pairs, validation: Pairs, split: str, linear: tuple[float, float]
+) -> tuple[Network, Training]:
     """Train one network for each seed; the best by validation score, and how all fared.
 
     Parameters
@@ -61,6 +63,8 @@ def train_seeds(recipe: Recipe, train: Pairs, validation: Pairs, split: str) -> 
         Standardised pairs (x at t, y at t + lag), float32, each (n_pairs, n_features).
     split
         How the two sets were split, in words.
+    linear
+        What TICA scores on the two sets.
 
     Raises
     ------
@@ -72,7 +76,7 @@ def train_seeds(recipe: Recipe, train: Pairs, validation: Pairs, split: str) -> 
     tensors = [torch.from_numpy(np.ascontiguousarray(a)) for a in (*train, *validation)]
     # The layers are small: threads would spend their time waiting for each other, and rounding would hang on their
     # number.
-    with threadpool_limits(limits=1, user_api="openmp"):
+    with one_thread():
         runs = [_train(recipe, number, tensors) for number in range(recipe.seeds)]
     scores = np.array([run.score for run in runs])
     if not np.isfinite(scores).any():
@@ -88,6 +92,8 @@ def train_seeds(recipe: Recipe, train: Pairs, validation: Pairs, split: str) -> 
         curves=tuple(np.array(run.curve) for run in runs),
         chosen=chosen,
         margin=recipe.margin * max(float(scores[chosen]) - 1.0, 1e-12),
+        linear_train=linear[0],
+        linear_validation=linear[1],
         n_train=len(train[0]),
         n_validation=len(validation[0]),
         split=split,

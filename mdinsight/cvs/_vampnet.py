@@ -14,18 +14,20 @@ from mdinsight.cvs._base import (
     check_count,
     check_dim,
     check_positive,
+    one_thread,
     varying_columns,
 )
 from mdinsight.cvs._blocks import Block, bootstrap_groups, make_folds, pairs_in
-from mdinsight.cvs._decompose import Modes, reversible_modes, singular_modes
+from mdinsight.cvs._decompose import Modes, reversible_modes, singular_modes, vamp2
 from mdinsight.cvs._moments import Moments, block_moments, combine
 from mdinsight.cvs._network import ACTIVATIONS, NetworkCV, Training
 from mdinsight.cvs._training import Network, Recipe, train_seeds
-from mdinsight.errors import ParameterError
+from mdinsight.errors import DegenerateError, ParameterError
 from mdinsight.series import TimeSeries, as_series
 
 _SENSITIVITY_FRAMES = 2000
 _HEAD_EPSILON = 1e-8
+_LINEAR_EPSILON = 1e-6
 
 
 class VAMPNet(CVEstimator):
@@ -60,7 +62,8 @@ class VAMPNet(CVEstimator):
     learning_rate
         Of Adam.
     validation
-        Part of the data held out: trajectories, or blocks longer than the lag where there are few.
+        Part of the data held out: trajectories, or blocks longer than the lag where there are few. Of the possible parts
+        the one is taken that shows the slow processes best by TICA, so that stopping does not rest on fast ones.
     margin
         A seed is a success if it comes within this part of the best's score above 1.
     n_bootstrap
@@ -137,11 +140,14 @@ class VAMPNet(CVEstimator):
         series = as_series(X)
         lag = series.lag_frames(self.lag)
         groups = bootstrap_groups(series, lag)
-        total = combine(block_moments(series, lag, groups)).symmetrized()
-        keep = varying_columns(total, series.names)
+        split = make_folds(series, lag, max(2, round(1.0 / self.validation)), self.seed)
+        with one_thread(series.n_columns):
+            parts = block_moments(series, lag, [pairs_in(blocks, lag) for blocks in split.blocks])
+            total = combine(parts).symmetrized()
+            keep = varying_columns(total, series.names)
+            fold, linear = _most_telling([part.only(keep) for part in parts], int(self.dim))
         shift, scale = total.mean_0.copy(), np.zeros(series.n_columns)
         scale[keep] = 1.0 / np.sqrt(np.diag(total.c00)[keep])
-        split = make_folds(series, lag, max(2, round(1.0 / self.validation)), self.seed)
         recipe = Recipe(
             widths=(series.n_columns, *self.layers, self.dim),
             activation=self.activation,
@@ -155,9 +161,11 @@ class VAMPNet(CVEstimator):
             margin=self.margin,
         )
         train, held_out = (
-            _standardised(series, pairs_in(b, lag), lag, shift, scale) for b in (split.train(0), split.test(0))
+            _standardised(series, pairs_in(b, lag), lag, shift, scale) for b in (split.train(fold), split.test(fold))
         )
-        network, training = train_seeds(recipe, train, held_out, f"{split.how}, one part in {len(split)} held out")
+        network, training = train_seeds(
+            recipe, train, held_out, f"{split.how}, one part in {len(split)} held out", linear
+        )
         self.model_ = self._freeze(series, lag, groups, (shift, scale), network, training)
         return self
 
@@ -220,6 +228,29 @@ class VAMPNet(CVEstimator):
         total = slopes.sum(axis=0)
         shares = np.divide(slopes, total, out=np.zeros_like(slopes), where=total > 0.0)
         return model.replace(shares=shares, correlations=_correlate(rows, model.values(rows)))
+
+
+def _most_telling(parts: Sequence[Moments], dim: int) -> tuple[int, tuple[float, float]]:
+    """Which fold to hold out, and TICA's scores on the rest and on it.
+
+    Where a process is seldom visited, most folds do not hold it, and a training stopped by such a fold learns fast processes
+    only. So the fold is taken for which the lower of the two linear scores is highest: both sets show what is slow.
+    """
+    best = (-np.inf, 0, (1.0, 1.0))
+    for fold, part in enumerate(parts):
+        train = combine([other for number, other in enumerate(parts) if number != fold])
+        basis = _reversible(train).left[:, :dim]
+        scores = tuple(_linear_score(moments, basis) for moments in (train, part))
+        if min(scores) > best[0]:
+            best = (min(scores), fold, (scores[0], scores[1]))
+    return best[1], best[2]
+
+
+def _linear_score(moments: Moments, basis: np.ndarray) -> float:
+    try:
+        return vamp2(moments.symmetrized().projected(basis, basis))
+    except DegenerateError:
+        return 1.0  # the coordinates stand still here
 
 
 def _standardised(

@@ -211,5 +211,9 @@ def test_verdicts_say_when_the_data_are_too_short(autoregressive):
     assert "longer trajectories" in str(short.verdicts()[1])
     long = cvs.TICA(5, dim=1).fit([autoregressive(2000, [20.0], i) for i in range(16)]).model
     assert all(verdict.holds for verdict in long.verdicts())
+    rare = [0.3 * autoregressive(600, [2.0], i) for i in range(16)]
+    rare[5][:, 0] += np.where(np.arange(600) < 300, 3.0, -3.0)
+    (visits,) = [v for v in cvs.TICA(5, dim=1).fit(rare).model.verdicts() if v.subject == "visits to the slow process"]
+    assert not visits.holds
     nothing = cvs.TICA(50, dim=1).fit([autoregressive(2000, [2.0], i) for i in range(16)]).model
     assert not nothing.verdicts()[0].holds

@@ -88,6 +88,13 @@ def test_rising_timescales_are_not_taken_for_converged():
     assert "still rise" in verdict.says
 
 
+def test_a_wide_interval_does_not_hide_a_timescale_that_grows_with_the_lag():
+    values = np.array([[100.0], [200.0], [400.0]])
+    times = Estimate(values, values / 10, values * 2, "frames")
+    at, _, verdict = choose_lag(np.array([1, 2, 4]), None, times, np.ones(3, bool), np.ones(3, int))
+    assert (at, verdict.holds) == (2, False)
+
+
 def test_lags_below_the_noise_are_not_looked_at():
     times = estimate([10, 20, 20.2, 90], 0.5)  # the last is noise
     at, _, verdict = choose_lag(np.array([1, 2, 4, 8]), None, times, np.array([1, 1, 1, 0], bool), np.ones(4, int))

@@ -87,10 +87,21 @@ def test_overfitting_is_said_in_words(autoregressive):
     assert "overfitted" in score.verdict.says
 
 
+def test_a_process_that_few_folds_hold_is_said_to_be_rare(autoregressive):
+    x = [0.3 * autoregressive(600, [2.0, 2.0], i) for i in range(10)]
+    for i in (3, 7):
+        x[i][:, 0] += np.where(np.arange(600) // 150 % 2 == 0, 2.0, -2.0)
+    score = cvs.score_cv(cvs.TICA(5, dim=1), x, folds=5)
+    assert not score.verdict.holds
+    assert "folds only" in score.verdict.says
+    assert "visited too rarely" in score.verdict.remedy
+
+
 def test_noise_is_not_taken_for_a_process():
     noise = [np.random.default_rng(i).standard_normal((400, 3)) for i in range(5)]
     score = cvs.score_cv(cvs.VAMP(1, dim=1), noise)
-    assert not score.verdict.holds or float(score.test.value) < 1.02
+    assert float(score.test.value) < 1.02
+    assert float(score.train.value) < 1.02
 
 
 def test_folds_with_too_little_data_are_left_out_with_a_warning(autoregressive):

@@ -132,21 +132,44 @@ def test_the_best_seed_by_validation_is_kept_and_all_are_reported(fitted):
     assert "one part in 5 held out" in training.split
 
 
+def test_the_part_held_out_holds_the_slow_process(autoregressive):
+    # Two of ten trajectories swing between two states; the others stay. Held out at random, eight times of ten nothing is seen.
+    series = [0.3 * autoregressive(600, [2.0, 2.0], i) for i in range(10)]
+    for i in (3, 7):
+        series[i][:, 0] += np.where(np.arange(600) // 150 % 2 == 0, 2.0, -2.0)
+    for seed in range(4):
+        model = cvs.VAMPNet(2, dim=1, seeds=1, seed=seed, epochs=30, layers=(8,)).fit(series).model
+        assert model.training.linear_validation > 1.6
+        assert model.training.linear_train > 1.6
+        assert model.training.validation[0] > 1.6
+
+
 def test_training_stops_early(named):
     training = cvs.VAMPNet(2, 1, seeds=1, epochs=60, patience=2, layers=(32,)).fit(named).model.training
     assert len(training.curves[0]) == min(int(training.epochs[0]) + 2, 60)
 
 
 def test_success_rate_counts_the_seeds_near_the_best():
-    def training(*scores):
+    def training(*scores, linear=(1.2, 1.2)):
         return Training(
-            np.array(scores), np.array(scores), np.ones(3, int), (), int(np.nanargmax(scores)), 0.03, 9, 9, ""
+            np.array(scores),
+            np.array(scores),
+            np.ones(3, int),
+            (),
+            int(np.nanargmax(scores)),
+            0.03,
+            linear[0],
+            linear[1],
+            9,
+            9,
+            "",
         )
 
     assert training(1.80, 1.78, 1.40).success_rate == pytest.approx(2 / 3)
     assert training(1.80, 1.78, 1.40).verdict.holds
     assert training(1.80, np.nan, 1.40).success_rate == pytest.approx(1 / 3)
     assert not training(1.80, np.nan, 1.40).verdict.holds
+    assert "hardly show" in training(1.80, 1.78, 1.79, linear=(1.95, 1.01)).verdict.says
 
 
 @pytest.mark.parametrize(
