@@ -102,6 +102,12 @@ def open(
         If the files have different saving intervals and ``resample`` is not given.
     LagError
         If ``resample`` is no multiple of a saving interval.
+
+    Notes
+    -----
+    Read are XTC, TRR, DCD, Amber NetCDF, mdtraj's HDF5 (.h5), H5MD (.h5md), LAMMPS dumps, PDB and PDBx/mmCIF. Lengths of a
+    LAMMPS dump are Å (units real, metal) unless it says otherwise in a UNITS line, and its time step is known only where
+    ``dump_modify time yes units yes`` wrote it. PDB, PDBx/mmCIF and mdtraj's DCD have no times either: give ``dt=``.
     """
     stride = _positive(stride, "stride")
     step = None if dt is None else units.time(dt, "dt")

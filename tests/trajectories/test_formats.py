@@ -103,8 +103,22 @@ def test_xtc_equals_mdtraj_on_water_like_data_and_stops_at_the_last_atom(water, 
         np.testing.assert_array_equal(traj.read_chunk(0, 4, atoms).xyz, expected.xyz[:, atoms])
 
 
+def test_xtc_whose_first_atoms_take_most_of_the_bits(tmp_path):
+    """Then the bytes that are fetched for a few atoms alone do not reach, and the whole frame is."""
+    rng = np.random.default_rng(3)
+    xyz = rng.normal(0, 0.005, (6, 3000, 3)).astype(np.float32)
+    xyz[:, :800] = rng.uniform(-50, 50, (6, 800, 3))
+    with mdtraj.formats.XTCTrajectoryFile(str(tmp_path / "dense.xtc"), "w") as out:
+        out.write(xyz, time=np.arange(6, dtype=np.float32), step=np.arange(6))
+    traj = mdi.open(tmp_path / "dense.xtc", top=chain_of(3000))[0]
+    whole = traj.read_chunk(0, 6).xyz
+    np.testing.assert_allclose(whole, xyz, atol=5.1e-4)
+    for last in (1, 300, 799, 801, 1500):
+        np.testing.assert_array_equal(traj.read_chunk(1, 6, np.arange(last)).xyz, whole[1:, :last])
+
+
 @pytest.mark.parametrize("n_atoms", [1, 3, 9, 10, 11])
-@pytest.mark.parametrize("size", [1e-2, 1.0, 8e2, 9e3])
+@pytest.mark.parametrize("size", [1e-2, 1.0, 8e2, 8e3, 9e3])
 def test_xtc_of_few_atoms_and_of_large_boxes(n_atoms, size, tmp_path):
     rng = np.random.default_rng(n_atoms)
     xyz = rng.uniform(-size, size, (5, n_atoms, 3)).astype(np.float32)

@@ -137,10 +137,11 @@ def test_an_mdtraj_trajectory_in_memory(boxed):
 
 
 @pytest.mark.parametrize("where", ["file", "memory"])
-def test_an_mdanalysis_universe(where, formats, top, boxed):
+def test_an_mdanalysis_universe(where, formats, top, boxed, tmp_path):
     import MDAnalysis
 
-    universe = MDAnalysis.Universe(str(top), str(formats / "box.trr"))
+    shutil.copy(formats / "box.trr", tmp_path)  # MDAnalysis writes its offsets beside the file
+    universe = MDAnalysis.Universe(str(top), str(tmp_path / "box.trr"))
     if where == "memory":
         universe.transfer_to_memory()
     universe.trajectory[5]
