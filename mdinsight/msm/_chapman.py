@@ -11,7 +11,7 @@ from mdinsight import units
 from mdinsight.errors import ParameterError
 from mdinsight.msm._counts import Counts, check_lag, count
 from mdinsight.msm._posterior import sample_posterior
-from mdinsight.msm._spectral import maximum_likelihood
+from mdinsight.msm._spectral import maximum_likelihood, one_thread
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
 from mdinsight.states import Discrete, as_discrete
@@ -115,10 +115,11 @@ def chapman_kolmogorov(
         raise ParameterError(f"multiples={list(multiples)} are not whole numbers of lags; give ints of at least 1")
     memberships = model.pcca(n_sets).memberships
     predicted, estimated = [], []
-    for multiple in numbers:
-        check_lag(multiple * model.lag, discrete, "multiples x lag")
-        predicted.append(_predicted(model, memberships, multiple))
-        estimated.append(_estimated(model, memberships, discrete, multiple, n_samples, seed))
+    with one_thread():
+        for multiple in numbers:
+            check_lag(multiple * model.lag, discrete, "multiples x lag")
+            predicted.append(_predicted(model, memberships, multiple))
+            estimated.append(_estimated(model, memberships, discrete, multiple, n_samples, seed))
     lags = model.lag * np.array(numbers)
     return ChapmanKolmogorov(lags, discrete.dt, _stack(predicted), _stack(estimated))
 

@@ -15,7 +15,7 @@ from mdinsight.msm._counts import Counts, check_lag, check_mode, count
 from mdinsight.msm._crossings import jump_sequences
 from mdinsight.msm._markov import MarkovModel
 from mdinsight.msm._posterior import sample_posterior
-from mdinsight.msm._spectral import maximum_likelihood
+from mdinsight.msm._spectral import maximum_likelihood, one_thread
 from mdinsight.states import Discrete, as_discrete
 
 logger = logging.getLogger(__name__)
@@ -108,13 +108,14 @@ def estimate(
     discrete: Discrete, counts: Counts, reversible: bool, n_samples: int, seed: int, settings: dict[str, Any]
 ) -> MarkovModel:
     """A model out of counts."""
-    matrix, stationary = maximum_likelihood(counts.matrix, reversible)
-    n = len(matrix)
+    n = len(counts.active)
     samples, distributions, blocks = np.empty((0, n, n)), np.empty((0, n)), 0
-    if n_samples:
-        samples, distributions, blocks = sample_posterior(
-            counts.used, counts.active, counts.lag, reversible, n_samples, seed
-        )
+    with one_thread():
+        matrix, stationary = maximum_likelihood(counts.matrix, reversible)
+        if n_samples:
+            samples, distributions, blocks = sample_posterior(
+                counts.used, counts.active, counts.lag, reversible, n_samples, seed
+            )
     jumps, starts = jump_sequences(discrete)
     logger.info("Markov model: %d states, lag %s", n, units.format_lag(counts.lag, discrete.dt))
     return MarkovModel(

@@ -12,7 +12,7 @@ from mdinsight.errors import ConnectivityError, LagError, ParameterError
 from mdinsight.msm._counts import check_lag, count
 from mdinsight.msm._estimators import check_samples
 from mdinsight.msm._posterior import sample_posterior
-from mdinsight.msm._spectral import eigenvalues, maximum_likelihood, timescales, with_samples
+from mdinsight.msm._spectral import eigenvalues, maximum_likelihood, one_thread, timescales, with_samples
 from mdinsight.parallel import Workers, ordered_map
 from mdinsight.progress import Progress, track
 from mdinsight.records import Record
@@ -175,7 +175,8 @@ def implied_timescales(
         except ConnectivityError as error:
             return error
 
-    found = list(track(ordered_map(work, frames, workers), progress, len(frames), "implied timescales"))
+    with one_thread():  # of each worker
+        found = list(track(ordered_map(work, frames, workers), progress, len(frames), "implied timescales"))
     failed = {lag: row for lag, row in zip(frames, found, strict=True) if isinstance(row, ConnectivityError)}
     if len(failed) == len(frames):
         raise failed[frames[0]]

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mdinsight.msm._spectral import eigenvalues, timescales, with_samples
+from mdinsight.msm._spectral import eigenvalues, one_thread, timescales, with_samples
 from mdinsight.records import Model
 from mdinsight.results import Estimate
 
@@ -44,7 +44,8 @@ class KineticModel(Model):
 
     @cached_property
     def _sample_eigenvalues(self) -> np.ndarray:
-        return eigenvalues(self.samples, self.sample_distributions, self.reversible)
+        with one_thread():
+            return eigenvalues(self.samples, self.sample_distributions, self.reversible)
 
     def timescales(self, k: int | None = 5) -> Estimate:
         """Implied timescales of the ``k`` slowest processes (None: all), slowest first.

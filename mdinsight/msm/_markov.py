@@ -15,6 +15,7 @@ from mdinsight.msm._flux import Flux, reactive_flux
 from mdinsight.msm._kinetic import KineticModel
 from mdinsight.msm._macrostates import Macrostates, coarse_grain
 from mdinsight.msm._passage import first_passage
+from mdinsight.msm._spectral import one_thread
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
 from mdinsight.states import as_discrete
@@ -129,7 +130,8 @@ class MarkovModel(KineticModel):
         DegenerateError
             If the model has no n such states.
         """
-        return coarse_grain(self, n)
+        with one_thread():
+            return coarse_grain(self, n)
 
     def chapman_kolmogorov(
         self, dtrajs: Any, n_sets: int | None = None, multiples: Sequence[int] | None = None

@@ -7,7 +7,7 @@ blocks of time several lags long instead, and all windows of a block share one: 
 one frame this is the Dirichlet posterior; in general, k crossings give an uncertainty of 1 / sqrt(k), which is what
 they are worth. (Statistical inefficiencies computed state by state, the usual "effective counts", see only
 correlation among the visits to one state; with many states they take overlapping windows as independent, and the 95 %
-interval held the exact timescale in 3 to 5 of 10 repeats of the double well of ``tests/msm/test_coverage.py``.)
+interval held the exact timescale in 3 to 5 of 10 repeats of the double well of ``tests/msm/test_posterior.py``.)
 """
 
 from __future__ import annotations

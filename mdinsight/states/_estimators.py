@@ -160,13 +160,13 @@ class MiniBatchKMeans(_Clusterer):
 class RegularSpace(_Clusterer):
     """Regular space: a frame farther than ``dmin`` from every centre so far becomes a centre (Euclidean distance).
 
-    The states cover the visited space evenly, rare regions included. The result depends on the order of the frames
-    alone.
+    The states cover the visited space evenly, rare regions included. The result depends on the order of the frames alone.
 
     Parameters
     ----------
     dmin
-        Least distance between two centres, in the units of the coordinates.
+        Least distance between two centres, in the units of the coordinates; None takes the least one (to 2 %) with no more
+        than ``max_states`` states.
     max_states
         Refuse to make more states than this.
 
@@ -175,28 +175,47 @@ class RegularSpace(_Clusterer):
     Prinz et al., 10.1063/1.3565032; deeptime's implementation.
     """
 
-    def __init__(self, dmin: float, max_states: int = 1000) -> None:
+    def __init__(self, dmin: float | None = None, max_states: int = 1000) -> None:
         self.dmin = dmin
         self.max_states = max_states
 
     def _centers(self, rows: np.ndarray) -> np.ndarray:
-        from deeptime.clustering import RegularSpace as Deeptime
-
-        if not isinstance(self.dmin, numbers.Real) or not self.dmin > 0:
+        _check_number(self.max_states, "max_states")
+        if self.dmin is None:
+            return self._search(rows)
+        if isinstance(self.dmin, bool) or not isinstance(self.dmin, numbers.Real) or not self.dmin > 0:
             raise ParameterError(
                 f"dmin={self.dmin!r} is not a positive distance; give it in the units of the coordinates"
             )
-        _check_number(self.max_states, "max_states")
-        with warnings.catch_warnings():  # deeptime warns and keeps what it has; here that is an error
-            warnings.simplefilter("ignore")
-            method = Deeptime(dmin=float(self.dmin), max_centers=int(self.max_states) + 1, n_jobs=1)
-            centers = method.fit(rows).fetch_model().cluster_centers
+        centers = _regular(rows, float(self.dmin), self.max_states)
         if len(centers) > self.max_states:
             raise ParameterError(
                 f"dmin={self.dmin:g} needs more than max_states={self.max_states} states to cover the data; "
                 "raise dmin or max_states"
             )
         return centers
+
+    def _search(self, rows: np.ndarray) -> np.ndarray:
+        """The centres for the least distance that does not ask for too many."""
+        large = float(np.linalg.norm(np.ptp(rows, axis=0))) or 1.0
+        small, best = 1e-4 * large, rows[:1]
+        while large > 1.02 * small:
+            middle = float(np.sqrt(small * large))
+            centers = _regular(rows, middle, self.max_states)
+            if len(centers) > self.max_states:
+                small = middle
+            else:
+                large, best = middle, centers
+        return best
+
+
+def _regular(rows: np.ndarray, dmin: float, most: int) -> np.ndarray:
+    """deeptime's regular-space centres; one more than ``most`` if that is not enough."""
+    from deeptime.clustering import RegularSpace as Deeptime
+
+    with warnings.catch_warnings():  # deeptime warns and keeps what it has
+        warnings.simplefilter("ignore")
+        return Deeptime(dmin=dmin, max_centers=int(most) + 1, n_jobs=1).fit(rows).fetch_model().cluster_centers
 
 
 def _check_number(value: Any, name: str) -> None:

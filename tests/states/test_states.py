@@ -69,6 +69,9 @@ def test_regular_space_keeps_its_distance(blobs: TimeSeries) -> None:
     assert distances[~np.eye(len(centers), dtype=bool)].min() >= 0.7
     rows = blobs.concatenated()
     assert np.linalg.norm(rows[:, None] - centers, axis=-1).min(axis=1).max() <= 0.7
+    searched = RegularSpace(max_states=40).fit(blobs).model.centers
+    assert 25 < len(searched) <= 40
+    assert len(RegularSpace(max_states=9).fit([np.repeat([0.0, 1.0, 2.0], 9)]).model.centers) == 3
     with pytest.raises(ParameterError, match="max_states=5"):
         RegularSpace(dmin=0.1, max_states=5).fit(blobs)
     with pytest.raises(ParameterError, match="dmin"):

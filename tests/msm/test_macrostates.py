@@ -1,0 +1,126 @@
+"""Long-lived states: found, weighted, timed, and honest about how many events they rest on."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from deeptime.markov import pcca
+
+from mdinsight.errors import DegenerateError, ParameterError
+from mdinsight.msm import BayesianMSM, MaximumLikelihoodMSM, chapman_kolmogorov
+from mdinsight.msm._crossings import count_crossings, jump_sequences
+from mdinsight.msm._macrostates import spectral_gap
+from mdinsight.states import as_discrete
+
+
+@pytest.fixture(scope="module")
+def model(double_well: np.ndarray):
+    return BayesianMSM(10, n_samples=60, seed=2).fit([double_well]).model
+
+
+def test_double_well_has_two(model) -> None:
+    found = model.pcca()
+    assert found.n == len(found) == 2
+    assert found.populations.value.sum() == pytest.approx(1.0)
+    assert found.populations.contains(0.5).all()  # the potential is symmetric
+    assert max(found.sets[0].max(), found.sets[1].max()) > 50 > min(found.sets[0].min(), found.sets[1].min())
+    assert sorted(np.concatenate(found.sets)) == sorted(model.active_states)
+    rate = 1 / found.mfpt.value[0, 1] + 1 / found.mfpt.value[1, 0]
+    assert 1 / rate == pytest.approx(model.timescales(1).value[0], rel=0.03)
+    assert (found.metastability.value > 0.95).all()
+    assert all(verdict.holds for verdict in found.verdicts())
+    assert found.mfpt.low[0, 1] < found.mfpt.value[0, 1] < found.mfpt.high[0, 1]
+    assert found.mfpt.value[0, 1] == pytest.approx(model.mfpt(found.cores[0], found.cores[1]).value)
+
+
+def test_memberships_are_deeptime_s(model, prinz: list[np.ndarray]) -> None:
+    for given, n in ((model, 2), (MaximumLikelihoodMSM(5).fit(prinz).model, 4)):
+        theirs = pcca(given.transition_matrix, n, given.stationary_distribution).memberships
+        order = np.argsort(-(given.stationary_distribution @ theirs))
+        np.testing.assert_allclose(given.pcca(n).memberships, np.clip(theirs[:, order], 0, 1), atol=1e-12)
+
+
+def test_prinz_potential_has_four_wells(prinz: list[np.ndarray]) -> None:
+    model = BayesianMSM(5, n_samples=30).fit(prinz).model
+    assert model.pcca().n == 2  # the widest gap is below the first process, 167 against 25 frames
+    four = model.pcca(4)
+    spans = sorted((int(states.min()), int(states.max())) for states in four.sets)
+    assert all(left[1] < right[0] for left, right in pairwise(spans))  # four intervals of the coordinate, in a row
+    assert (four.entries > 50).all()
+
+
+def test_assignment_of_frames(model, double_well: np.ndarray) -> None:
+    found = model.pcca(2)
+    (frames,) = found.assign([double_well])
+    assert np.mean(frames == 0) == pytest.approx(found.populations.value[0], abs=0.01)
+    (outside,) = found.assign([np.array([int(model.active_states[0]), 3])])
+    assert outside[1] == -1
+
+
+def test_crossings_by_hand() -> None:
+    # 0 and 1 are one core, 5 and 6 the other, 3 lies between
+    arrays = [np.array([0, 1, 3, 0, 3, 5, 5, 3, 5, 6, 3, 1]), np.array([3, 3, 6, 6, 0]), np.array([5, 5, 3])]
+    events = count_crossings(*jump_sequences(as_discrete(arrays)), [np.array([0, 1]), np.array([5, 6])])
+    np.testing.assert_array_equal(events, [[0, 1], [2, 0]])
+
+
+def test_few_events_are_confessed() -> None:
+    rng = np.random.default_rng(0)
+    array = np.repeat([0, 1, 0, 1, 0], 300) * 2 + rng.integers(2, size=1500)
+    found = BayesianMSM(1, n_samples=30).fit([array]).model.pcca(2)
+    np.testing.assert_array_equal(found.entries, [2, 2])
+    np.testing.assert_array_equal(found.exits, [2, 2])
+    verdict = found.verdicts()[0]
+    assert not verdict.holds
+    assert "entered twice and left twice" in verdict.says and "rest on 2 events" in verdict.says
+    assert "entered twice" in found.summary() and "NO: macrostate 0" in found.summary()
+    ratio = found.mfpt.high[0, 1] / found.mfpt.low[0, 1]
+    assert ratio > 5  # two events: a factor of this order is not known
+
+
+def test_number_from_the_gap() -> None:
+    assert spectral_gap(np.array([900.0, 30.0, 25.0, 20.0]), 1.0) == 2
+    assert spectral_gap(np.array([900.0, 800.0, 30.0, 20.0]), 1.0) == 3
+    assert spectral_gap(np.array([900.0, 300.0, 250.0, 2.0]), 30.0) == 4
+    assert spectral_gap(np.array([3.0, 2.0]), 10.0) == 2
+
+
+def test_refusals(model, double_well: np.ndarray) -> None:
+    with pytest.raises(ParameterError, match="n=1"):
+        model.pcca(1)
+    with pytest.raises(ParameterError, match="n=67"):
+        model.pcca(67)
+    with pytest.raises(ParameterError, match="reversible=True"):
+        MaximumLikelihoodMSM(10, reversible=False).fit([double_well]).model.pcca(2)
+    with pytest.raises(DegenerateError, match=r"no 3 macrostates .* hold no state"):
+        model.pcca(3)
+
+
+def test_chapman_kolmogorov_holds_for_markovian_data(model, double_well: np.ndarray) -> None:
+    test = chapman_kolmogorov(model, [double_well], n_sets=2, multiples=[1, 3, 6])
+    np.testing.assert_array_equal(test.lags, [10, 30, 60])
+    assert test.n_sets == 2 and test.predicted.value.shape == (3, 2, 2)
+    np.testing.assert_allclose(test.predicted.value.sum(axis=2), 1.0)
+    np.testing.assert_allclose(test.predicted.value[0], test.estimated.value[0], atol=1e-9)
+    assert test.verdicts()[0].holds and not test.outside.any()
+    assert model.chapman_kolmogorov([double_well], 2, [1, 3, 6]) == test
+
+
+def test_chapman_kolmogorov_fails_for_hidden_memory(simulate) -> None:
+    """A border drawn on the wrong side of a shallow well: the data cross it back and forth."""
+    flux = np.array([[3000, 3, 0], [3, 60, 60], [0, 60, 1500]])
+    matrix = flux / flux.sum(axis=1, keepdims=True)
+    arrays = [np.array([0, 0, 1])[simulate(matrix, 20_000, seed=i)] for i in range(3)]
+    model = BayesianMSM(1, n_samples=50).fit(arrays).model
+    test = model.chapman_kolmogorov(arrays, n_sets=2, multiples=[2, 5, 20])
+    assert not test.verdicts()[0].holds
+    assert "predictions lie outside" in test.summary() and "longer lag" in test.verdicts()[0].remedy
+
+
+def test_chapman_kolmogorov_refuses(model, double_well: np.ndarray) -> None:
+    with pytest.raises(ParameterError, match="multiples"):
+        model.chapman_kolmogorov([double_well], 2, [0, 2])
+    with pytest.raises(ParameterError, match="multiples x lag"):
+        model.chapman_kolmogorov([double_well], 2, [20_000])
