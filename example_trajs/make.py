@@ -1,12 +1,11 @@
 #!/usr/bin/env python
 """Make the example trajectories: real molecular dynamics, run with OpenMM.
 
-    python make.py                 everything (hours on one core, minutes on sixteen)
+    python make.py                    everything (about an hour on two cores)
     python make.py ala2 --workers 8
-    python make.py formats         rewrites formats/ from ala2_water/, runs no dynamics
 
-Each trajectory is a pure function of this file: its structure, its starting basin and its seed are in ``SETS``.
-Needs ``openmm``, ``mdtraj`` and, for the starting structures, ``PeptideBuilder``; the formats need ``MDAnalysis`` too.
+Each trajectory is a function of this file alone: its molecule, its starting basin and its seed are in ``SETS``.
+Needs ``openmm``, ``mdtraj`` and, for the starting structures, ``PeptideBuilder``. ``make_formats.py`` makes ``formats/``.
 """
 
 from __future__ import annotations
@@ -94,7 +93,9 @@ def build(name: str, start: tuple[float, float]) -> tuple[app.Topology, openmm.S
         system.addForce(openmm.MonteCarloBarostat(1.0 * unit.bar, TEMPERATURE, 25))
     else:
         field = app.ForceField("amber99sb.xml")
-        system = field.createSystem(modeller.topology, nonbondedMethod=app.NoCutoff, constraints=app.HBonds, hydrogenMass=mass)
+        system = field.createSystem(
+            modeller.topology, nonbondedMethod=app.NoCutoff, constraints=app.HBonds, hydrogenMass=mass
+        )
         if spec.solvent == "obc2":
             add_obc2(system, modeller.topology)
     return modeller.topology, system, modeller.positions
@@ -153,13 +154,13 @@ def run(name: str, index: int, out: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", help=f"any of {', '.join(SETS)} and formats (default: all)")
+    parser.add_argument("sets", nargs="*", default=list(SETS), choices=list(SETS), help="default: all")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE)
     args = parser.parse_args()
-    names = args.sets or [*SETS, "formats"]
+    names = args.sets
     with ProcessPoolExecutor(args.workers) as pool:
-        jobs = [pool.submit(run, n, i, args.out / n) for n in names if n in SETS for i in range(len(SETS[n].starts))]
+        jobs = [pool.submit(run, n, i, args.out / n) for n in names for i in range(len(SETS[n].starts))]
         for job in as_completed(jobs):
             print(job.result(), flush=True)
 

@@ -7,7 +7,8 @@ import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from mdinsight import __version__, units
+from mdinsight import units
+from mdinsight._version import __version__
 from mdinsight.analysis._words import counted
 from mdinsight.records import plain
 from mdinsight.results import Estimate, Verdict

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mdinsight import __version__
+from mdinsight._version import __version__
 from mdinsight.errors import MdinsightError, ParameterError
 
 

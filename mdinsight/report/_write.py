@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mdinsight import __version__
+from mdinsight._version import __version__
 from mdinsight.errors import ParameterError
 from mdinsight.files import write_text
 from mdinsight.report import _page
