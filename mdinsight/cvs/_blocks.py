@@ -26,11 +26,11 @@ class Block:
         return self.stop - self.start
 
 
-def usable(series: TimeSeries, lag: int) -> list[int]:
+def usable(series: TimeSeries, lag: int, warn: bool = True) -> list[int]:
     """Numbers of the trajectories that hold a pair at this lag; the others are counted in one warning."""
     keep = [i for i, array in enumerate(series.arrays) if len(array) > lag]
     short = len(series) - len(keep)
-    if short:
+    if short and warn:
         frames = series.n_frames - sum(len(series.arrays[i]) for i in keep)
         warnings.warn(
             f"{short} of {len(series)} trajectories ({frames} frames) are not longer than the lag of "
@@ -82,7 +82,7 @@ class Folds:
         return list(self.blocks[fold])
 
 
-def make_folds(series: TimeSeries, lag: int, folds: int, seed: int) -> Folds:
+def make_folds(series: TimeSeries, lag: int, folds: int, seed: int, warn: bool = True) -> Folds:
     """Split by trajectory; where there are fewer trajectories than folds, by contiguous blocks longer than the lag.
 
     Between two blocks of one trajectory ``lag`` frames are left out.
@@ -96,7 +96,7 @@ def make_folds(series: TimeSeries, lag: int, folds: int, seed: int) -> Folds:
     """
     if isinstance(folds, bool) or not isinstance(folds, (int, np.integer)) or folds < 2:
         raise ParameterError(f"folds={folds!r} is not a number of folds; give at least 2")
-    kept = usable(series, lag)
+    kept = usable(series, lag, warn)
     whole = len(kept) >= folds
     blocks = [Block(i, 0, len(series.arrays[i])) for i in kept] if whole else _cut(series, lag, folds, kept)
     if len(blocks) < folds:

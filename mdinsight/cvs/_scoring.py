@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from mdinsight import units
 from mdinsight.cvs._base import CVEstimator, one_thread, resolve_dim, varying_columns
-from mdinsight.cvs._blocks import Block, Folds, make_folds, pairs_in, take_blocks, usable
+from mdinsight.cvs._blocks import Block, Folds, make_folds, pairs_in, take_blocks
 from mdinsight.cvs._decompose import vamp2
 from mdinsight.cvs._linear import LinearEstimator
 from mdinsight.cvs._models import CVModel
@@ -241,7 +241,6 @@ def fold_scores(
     """
     if isinstance(estimator, LinearEstimator):
         return _linear_scores(estimator, series, split, fit_lag, lag, dims)
-    usable(series, fit_lag)
     tasks = [(fold, dim) for fold in range(len(split)) for dim in dims]
     results = list(ordered_map(partial(_fit_and_score, estimator, series, split, lag), tasks, workers))
     table = np.array(results, dtype=np.float64).reshape(len(split), len(dims), 3)

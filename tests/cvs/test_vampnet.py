@@ -11,7 +11,7 @@ from mdinsight import cvs
 from mdinsight.cvs._blocks import Block
 from mdinsight.cvs._network import Training
 from mdinsight.cvs._scoring import model_score
-from mdinsight.errors import LagError, ParameterError
+from mdinsight.errors import DataWarning, LagError, ParameterError
 from mdinsight.series import TimeSeries
 
 CEILING = 1.81  # 1 + 0.9^2: the hidden states' eigenvalue is 0.9, t = 9.491 frames
@@ -194,3 +194,9 @@ def test_bad_parameters_are_named(named, settings, message):
 def test_too_short_for_a_validation_set():
     with pytest.raises(LagError, match="cannot be split"):
         cvs.VAMPNet(20).fit(np.random.default_rng(0).standard_normal((50, 2)))
+
+
+def test_short_trajectories_are_counted_once(named):
+    with pytest.warns(DataWarning, match="1 of 7 trajectories") as caught:
+        cvs.VAMPNet(4, 1, seeds=1, epochs=1, layers=(4,)).fit([*named, named[0][:3]])
+    assert len(caught) == 1
