@@ -166,29 +166,38 @@ def _put(out: np.ndarray, columns: np.ndarray, atom: int, x: int, y: int, z: int
 
 
 @numba.njit(nogil=True, cache=True)
+def _ranges(
+    data: np.ndarray, at: int, low: np.ndarray, sizes: np.ndarray, widths: np.ndarray
+) -> tuple[int, np.float32]:
+    """Fill in the ranges of the coordinates; returns (bits of a whole coordinate triple or -1, nm in one integer)."""
+    word = np.empty(1, np.uint32)
+    word[0] = np.uint32(_int32(data, at + 56) & 0xFFFFFFFF)
+    precision = word.view(np.float32)[0]
+    if not precision > 0:
+        return -1, np.float32(0.0)
+    for i in range(3):
+        low[i] = _int32(data, at + 60 + 4 * i)
+        sizes[i] = _int32(data, at + 72 + 4 * i) - low[i] + 1
+        if sizes[i] <= 0 or sizes[i] > 0xFFFFFFFF:
+            return -1, np.float32(0.0)
+        widths[i] = _bit_length(sizes[i])
+    whole = widths.sum() if widths.max() > 24 else _product_bits(sizes)
+    return whole, np.float32(1.0 / np.float64(precision))
+
+
+@numba.njit(nogil=True, cache=True)
 def _decode(data: np.ndarray, at: int, end: int, n_atoms: int, columns: np.ndarray, out: np.ndarray) -> int:
     """Decode one frame that lies at ``data[at:end]``; 16 bytes more must be there.
 
     Returns the bytes that the bit stream used, -1 where it is not valid and -2 where it goes on past ``end``.
     """
-    wide = _int32(data, at) == _MAGIC_LARGE
-    word = np.empty(1, np.uint32)
-    word[0] = np.uint32(_int32(data, at + 56) & 0xFFFFFFFF)
-    precision = word.view(np.float32)[0]
-    if not precision > 0:
+    low, widths, sizes = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int64)
+    whole, inverse = _ranges(data, at, low, sizes, widths)
+    if whole < 0:
         return -1
-    inverse = np.float32(1.0 / np.float64(precision))
-    low, sizes = np.empty(3, np.int64), np.empty(3, np.int64)
-    for i in range(3):
-        low[i] = _int32(data, at + 60 + 4 * i)
-        sizes[i] = _int32(data, at + 72 + 4 * i) - low[i] + 1
-        if sizes[i] <= 0 or sizes[i] > 0xFFFFFFFF:
-            return -1
+    large = widths.max() > 24
     small = _int32(data, at + 84)
-    large = max(sizes[0], max(sizes[1], sizes[2])) > 0xFFFFFF
-    widths = (_bit_length(sizes[0]), _bit_length(sizes[1]), _bit_length(sizes[2]))
-    whole = widths[0] + widths[1] + widths[2] if large else _product_bits(sizes)
-    start = at + (96 if wide else 92)
+    start = at + (96 if _int32(data, at) == _MAGIC_LARGE else 92)
     bit, stop = 8 * start, 8 * end
     half = _SIZES[small] // 2
     run, atom, last = 0, 0, len(columns)
