@@ -58,8 +58,9 @@ class ImpliedTimescales(Record):
         lags.
 
         The timescales compared are those that are longer than the lag at this lag and, one by one, at the longer
-        ones. At least two longer lags must agree. If there is no such lag, it is the one whose disagreement with the
-        longer lags is least, and the verdict of :meth:`verdicts` says that it does not hold.
+        ones. At least two longer lags must agree. If there is no such lag, it is the one that fewest longer lags
+        disagree with, or, where too few lags are shorter than the slowest timescale to compare, the smallest; the
+        verdict of :meth:`verdicts` then says that it does not hold.
         """
         return int(self.lags[self._choice()[0]])
 
@@ -67,14 +68,18 @@ class ImpliedTimescales(Record):
         """Whether the timescales converge with the lag, and whether the connected set holds the data at all lags."""
         index, converged = self._choice()
         lag = units.format_lag(int(self.lags[index]), self.dt)
-        longest = units.format_lag(int(self.lags[-1]), self.dt)
-        if converged:
-            says = f"the slowest timescales agree within their intervals from {lag} to {longest}"
-        else:
-            says = f"the timescales still change with the lag at {longest}"
-            if not self.resolved()[:, 0].any():
-                says = "no timescale is longer than its lag"
+        usable = np.flatnonzero(self.resolved()[:, 0])
         remedy = "take better coordinates or more states, longer trajectories, or compare more and shorter lags"
+        if len(usable) == 0:
+            says = "no timescale is longer than its lag"
+        elif len(usable) < 3:
+            says = f"only {len(usable)} of the {len(self.lags)} lags are shorter than the slowest timescale, too few to compare"
+            remedy = "compare more and shorter lags, or save frames more often; or find coordinates that show slower processes"
+        else:
+            longest = units.format_lag(int(self.lags[usable[-1]]), self.dt)
+            says = f"the slowest timescales still change with the lag up to {longest}"
+            if converged:
+                says = f"the slowest timescales agree within their intervals from {lag} to {longest}"
         worst = int(np.argmin(self.fractions))
         gap = (
             f"at lag {units.format_lag(int(self.lags[worst]), self.dt)} the connected set holds "
@@ -102,8 +107,7 @@ class ImpliedTimescales(Record):
             if miss == 0 and len(longer) >= 2:
                 return int(row), True
             misses.append(miss if len(longer) >= 2 else np.inf)
-        best = int(np.argmin(misses)) if np.isfinite(misses).any() else len(usable) - 1
-        return int(usable[best]), False
+        return int(usable[int(np.argmin(misses))]), False
 
     def summary(self) -> str:
         """A table of lags and timescales, and the verdicts."""

@@ -46,12 +46,15 @@ def test_memory_shows_as_timescales_that_grow(simulate) -> None:
     assert found.choose_lag() > 1
 
 
-def test_never_converging_says_so() -> None:
+def test_never_converging_says_so(simulate) -> None:
     drift = np.concatenate([np.repeat(np.arange(10), 50), np.repeat(np.arange(10)[::-1], 50)])
     found = implied_timescales([np.tile(drift, 3)], lags=[1, 3, 10, 30, 100, 200], n_samples=30)
     verdict = found.verdicts()[0]
     assert not verdict.holds and "longer trajectories" in verdict.remedy
     assert found.choose_lag() in found.lags
+    fast = simulate(np.array([[0.85, 0.15], [0.15, 0.85]]), 5000, seed=0)  # 2.8 frames
+    coarse = implied_timescales([fast], lags=[1, 2, 4, 8, 16], n_samples=10)
+    assert coarse.choose_lag() == 1 and "too few to compare" in coarse.verdicts()[0].says
     noise = implied_timescales([np.random.default_rng(0).integers(3, size=2000)], lags=[5, 10, 20], n_samples=20)
     assert "no timescale is longer than its lag" in noise.verdicts()[0].says
 
