@@ -21,7 +21,7 @@ from mdinsight.series import TimeSeries
 
 _MODES_KEPT = 50
 _FEWEST_BLOCKS = 4
-_WIDE = 300
+_WIDE = 1000
 
 
 class CVEstimator(Estimator[CVModel]):

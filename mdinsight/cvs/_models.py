@@ -270,7 +270,8 @@ class CVModel(Model):
 
     def summary(self) -> str:
         """A few lines: what it is, its timescales, whether they hold."""
-        lines = [f"{self.kind}: {self.n_features} columns -> {self.dim} coordinates, from {self.n_frames} frames"]
+        plural = "" if self.dim == 1 else "s"
+        lines = [f"{self.kind}: {self.n_features} columns -> {self.dim} coordinate{plural}, {self.n_frames} frames"]
         if self.lag:
             lines[0] += f", lag {units.format_lag(self.lag, self.dt)}"
             lines.append(f"timescales: {self.timescales()}")
