@@ -6,12 +6,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from mdinsight.errors import ParameterError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_WIDE = 1000
 
 Workers = int | Executor | None
 """A number of threads (None: one a core; 1: no thread at all), or an executor."""
@@ -53,3 +56,19 @@ def _pump(function: Callable[[T], R], items: Iterable[T], pool: Executor, limit:
     finally:
         for future in waiting:
             future.cancel()
+
+
+@contextmanager
+def one_thread(n_columns: int = 0) -> Iterator[None]:
+    """The libraries' own threads held to one while the block runs, for all but wide data; what stood before is restored.
+
+    On matrices of some hundred columns threads gain nothing on an idle machine, cost fiftyfold where the cores are busy (with
+    MD), and change the rounding.
+    """
+    if n_columns > _WIDE:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mdinsight import seeds
 from mdinsight.cvs._decompose import Modes, relative_weights
@@ -21,7 +19,6 @@ from mdinsight.series import TimeSeries
 
 _MODES_KEPT = 50
 _FEWEST_BLOCKS = 4
-_WIDE = 1000
 
 
 class CVEstimator(Estimator[CVModel]):
@@ -47,19 +44,6 @@ class CVEstimator(Estimator[CVModel]):
     def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray:
         """Names of the coordinates; shape (dim,)."""
         return self.model.get_feature_names_out(input_features)
-
-
-@contextmanager
-def one_thread(n_columns: int = 0) -> Iterator[None]:
-    """Linear algebra on one core while the block runs, for all but wide data; what stood before is restored.
-
-    On small matrices threads gain nothing on an idle machine, and cost fiftyfold where the cores are busy (with MD).
-    """
-    if n_columns > _WIDE:
-        yield
-        return
-    with threadpool_limits(limits=1):
-        yield
 
 
 def check_dim(dim: Any) -> None:

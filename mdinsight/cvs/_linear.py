@@ -16,7 +16,6 @@ from mdinsight.cvs._base import (
     check_dim,
     check_positive,
     meaning,
-    one_thread,
     resolve_dim,
     spread_out,
     varying_columns,
@@ -25,6 +24,7 @@ from mdinsight.cvs._blocks import Block, bootstrap_groups
 from mdinsight.cvs._decompose import Modes, reversible_modes, singular_modes, variance_modes
 from mdinsight.cvs._models import LinearCV
 from mdinsight.cvs._moments import Moments, block_moments, combine
+from mdinsight.parallel import one_thread
 from mdinsight.series import TimeSeries, as_series
 
 _BLOCK_BYTES = 1 << 30

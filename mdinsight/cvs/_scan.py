@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import clone
 
 from mdinsight import units
-from mdinsight.cvs._base import CVEstimator, check_count, one_thread
+from mdinsight.cvs._base import CVEstimator, check_count
 from mdinsight.cvs._blocks import Folds, make_folds, pairs_in
 from mdinsight.cvs._linear import LinearEstimator
 from mdinsight.cvs._scoring import (
@@ -22,7 +22,7 @@ from mdinsight.cvs._scoring import (
     warn_of_gaps,
 )
 from mdinsight.errors import ParameterError
-from mdinsight.parallel import Workers, ordered_map
+from mdinsight.parallel import Workers, one_thread, ordered_map
 from mdinsight.progress import Progress, track
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
@@ -147,8 +147,9 @@ def scan(
     is above 1 by what such a process must add, exp(-2), and by ten times what noise would. Second, the timescales no
     longer rise with the lag: by the variational principle they approach the true ones from below (Noe and Nueske
     2013, doi 10.1137/110858616). The choice is the shortest lag that passes the first test and whose slow timescales,
-    at any longer lag that passes, are neither above by more than the interval nor by more than 1 / 0.7. Where no lag
-    but the longest does, the longest is taken and the verdict says that it does not hold.
+    at any longer lag that passes, are neither above by more than the interval nor by more than 1 / 0.7. Where there
+    is none, the verdict says so, and the shortest lag that passes the first test is taken: a process of which the data
+    show too little grows slower with every longer lag, and the ones that they do show are lost there.
 
     Raises
     ------
@@ -290,17 +291,20 @@ def choose_lag(
             )
             says = f"the slowest timescale is {timescales[i, 0]} at {here} and {timescales[last, 0]} at {there}"
             return int(i), f"{here} is the shortest lag from which {what}, up to {there}.", Verdict(subject, True, says)
-    label = units.format_lag(int(lags[last]), dt)
+    first = passing[0]
+    label = units.format_lag(int(lags[first]), dt)
     if len(passing) == 1:
         says = (
             f"a slow process stands above the noise only at {label}, so whether its timescale has converged is not seen"
         )
     else:
-        before = timescales[passing[-2], 0]
-        says = f"the timescales still rise with the lag: {before}, then {timescales[last, 0]} at {label}"
+        says = (
+            f"the timescales rise with the lag: {timescales[first, 0]} at {label}, "
+            f"{timescales[last, 0]} at {units.format_lag(int(lags[last]), dt)}"
+        )
     remedy = "Scan longer lags; if the score falls to the noise there, better features or more data are needed"
-    why = f"{label} is the longest lag whose score stands above the noise."
-    return int(last), why, Verdict(subject, False, says, remedy)
+    why = f"{label} is the shortest lag at which a slow process stands above the noise."
+    return int(first), why, Verdict(subject, False, says, remedy)
 
 
 def _not_below(timescales: Estimate, i: int, longer: int, slow: int) -> bool:

@@ -12,14 +12,14 @@ from scipy.stats import t as student
 from sklearn.base import clone
 
 from mdinsight import units
-from mdinsight.cvs._base import CVEstimator, one_thread, resolve_dim, varying_columns
+from mdinsight.cvs._base import CVEstimator, resolve_dim, varying_columns
 from mdinsight.cvs._blocks import Block, Folds, make_folds, pairs_in, take_blocks
 from mdinsight.cvs._decompose import vamp2
 from mdinsight.cvs._linear import LinearEstimator
 from mdinsight.cvs._models import CVModel
 from mdinsight.cvs._moments import Moments, block_moments, combine
 from mdinsight.errors import DegenerateError, LagError, ParameterError, StatisticsWarning
-from mdinsight.parallel import Workers, ordered_map
+from mdinsight.parallel import Workers, one_thread, ordered_map
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
 from mdinsight.series import TimeSeries, as_series

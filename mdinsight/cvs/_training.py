@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mdinsight import seeds
-from mdinsight.cvs._base import one_thread
 from mdinsight.cvs._network import Training
 from mdinsight.errors import DegenerateError
+from mdinsight.parallel import one_thread
 
 if TYPE_CHECKING:
     import torch

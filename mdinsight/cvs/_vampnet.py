@@ -15,7 +15,6 @@ from mdinsight.cvs._base import (
     check_count,
     check_dim,
     check_positive,
-    one_thread,
     varying_columns,
 )
 from mdinsight.cvs._blocks import Block, Folds, bootstrap_groups, make_folds, pairs_in
@@ -24,6 +23,7 @@ from mdinsight.cvs._moments import Moments, block_moments, combine
 from mdinsight.cvs._network import ACTIVATIONS, NetworkCV, Training
 from mdinsight.cvs._training import Network, Recipe, train_seeds
 from mdinsight.errors import DegenerateError, ParameterError
+from mdinsight.parallel import one_thread
 from mdinsight.series import TimeSeries, as_series
 
 _SENSITIVITY_FRAMES = 2000

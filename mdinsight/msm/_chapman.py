@@ -11,7 +11,8 @@ from mdinsight import units
 from mdinsight.errors import ParameterError
 from mdinsight.msm._counts import Counts, check_lag, count
 from mdinsight.msm._posterior import sample_posterior
-from mdinsight.msm._spectral import maximum_likelihood, one_thread
+from mdinsight.msm._spectral import maximum_likelihood
+from mdinsight.parallel import one_thread
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
 from mdinsight.states import Discrete, as_discrete

@@ -15,7 +15,8 @@ from mdinsight.msm._counts import Counts, check_lag, check_mode, count
 from mdinsight.msm._crossings import jump_sequences
 from mdinsight.msm._markov import MarkovModel
 from mdinsight.msm._posterior import sample_posterior
-from mdinsight.msm._spectral import maximum_likelihood, one_thread
+from mdinsight.msm._spectral import maximum_likelihood
+from mdinsight.parallel import one_thread
 from mdinsight.states import Discrete, as_discrete
 
 logger = logging.getLogger(__name__)

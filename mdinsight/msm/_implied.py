@@ -12,8 +12,8 @@ from mdinsight.errors import ConnectivityError, LagError, ParameterError
 from mdinsight.msm._counts import check_lag, count
 from mdinsight.msm._estimators import check_samples
 from mdinsight.msm._posterior import sample_posterior
-from mdinsight.msm._spectral import eigenvalues, maximum_likelihood, one_thread, timescales, with_samples
-from mdinsight.parallel import Workers, ordered_map
+from mdinsight.msm._spectral import eigenvalues, maximum_likelihood, timescales, with_samples
+from mdinsight.parallel import Workers, one_thread, ordered_map
 from mdinsight.progress import Progress, track
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict

@@ -6,7 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from mdinsight.msm._spectral import eigenvalues, one_thread, timescales, with_samples
+from mdinsight.msm._spectral import eigenvalues, timescales, with_samples
+from mdinsight.parallel import one_thread
 from mdinsight.records import Model
 from mdinsight.results import Estimate
 

@@ -15,7 +15,7 @@ from mdinsight.msm._flux import Flux, reactive_flux
 from mdinsight.msm._kinetic import KineticModel
 from mdinsight.msm._macrostates import Macrostates, coarse_grain
 from mdinsight.msm._passage import first_passage
-from mdinsight.msm._spectral import one_thread
+from mdinsight.parallel import one_thread
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
 from mdinsight.states import as_discrete

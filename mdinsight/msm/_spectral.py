@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 from deeptime.markov.msm import MaximumLikelihoodMSM as DeeptimeMSM
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mdinsight.errors import StatisticsWarning
 from mdinsight.results import Estimate
-
-
-def one_thread() -> Any:
-    """Linear algebra on one thread: the matrices are small, so threads cost more than they give, and change the rounding."""
-    return threadpool_limits(limits=1, user_api="blas")
 
 
 def maximum_likelihood(counts: np.ndarray, reversible: bool) -> tuple[np.ndarray, np.ndarray]:

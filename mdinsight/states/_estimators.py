@@ -11,11 +11,11 @@ from typing import Any, Self
 import numpy as np
 from sklearn import cluster
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mdinsight import seeds
 from mdinsight.errors import DegenerateError, ParameterError, StatisticsWarning
 from mdinsight.estimators import Estimator
+from mdinsight.parallel import one_thread
 from mdinsight.series import TimeSeries, as_series
 from mdinsight.states._clustering import STATE, Clustering, nearest
 
@@ -49,7 +49,7 @@ class _Clusterer(Estimator[Clustering]):
         rows = np.ascontiguousarray(series.concatenated(), dtype=np.float64)
         # the order of sums over threads is not fixed in the libraries; one thread gives the same centres on any
         # number of cores
-        with threadpool_limits(limits=1):
+        with one_thread():
             centers = np.ascontiguousarray(self._centers(rows), dtype=np.float64)
         inertia = float(nearest(rows, centers)[1].sum())
         self.model_ = Clustering(
