@@ -4,13 +4,15 @@
     python make.py                    everything (about an hour on two cores)
     python make.py ala2 --workers 8
 
-Each trajectory is a function of this file alone: its molecule, its starting basin and its seed are in ``SETS``.
+The molecule, the starting basins, the lengths and the seeds are in ``SETS``. Another version or platform of OpenMM rounds
+differently, and so makes other, equally valid trajectories.
 Needs ``openmm``, ``mdtraj`` and, for the starting structures, ``PeptideBuilder``. ``make_formats.py`` makes ``formats/``.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +123,7 @@ def add_obc2(system: openmm.System, topology: app.Topology) -> None:
 def run(name: str, index: int, out: Path) -> str:
     """Run one trajectory and write it as XTC; the first one of a set also writes the topology."""
     spec = SETS[name]
+    random.seed(spec.seed + index)  # where OpenMM puts hydrogens
     topology, system, positions = build(name, spec.starts[index])
     integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE, FRICTION, spec.step)
     integrator.setRandomNumberSeed(spec.seed + index)

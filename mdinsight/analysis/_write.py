@@ -154,6 +154,8 @@ def drawings(found: Analysis) -> list[tuple[str, str, Callable[[], Axes | Figure
         ("traces", f"{found.coordinates.names[0]} in time", lambda: plots.traces(found.coordinates)),
         ("spectrum", "timescales of the model", lambda: plots.spectrum(found.model)),
     ]
+    if plane and len(found.trajectories) > 1:
+        listed.insert(1, ("free_energy_error", "how well it is known", lambda: plots.free_energy_error(found.surface)))
     scan, states, test, flux = found.scan, found.macrostates, found.chapman_kolmogorov, found.flux
     if scan is not None:
         listed.append(("scores", "cross-validated score of the coordinates", lambda: plots.scores(scan)))

@@ -6,7 +6,7 @@
 
 from mdinsight.plots._coordinates import coordinate_timescales, explanation, scores, traces, training
 from mdinsight.plots._kinetics import chapman_kolmogorov, exchange, implied_timescales, populations, spectrum
-from mdinsight.plots._landscape import committor, free_energy, states_on_plane
+from mdinsight.plots._landscape import committor, free_energy, free_energy_error, states_on_plane
 
 __all__ = [
     "chapman_kolmogorov",
@@ -15,6 +15,7 @@ __all__ = [
     "exchange",
     "explanation",
     "free_energy",
+    "free_energy_error",
     "implied_timescales",
     "populations",
     "scores",

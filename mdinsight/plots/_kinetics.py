@@ -84,7 +84,7 @@ def chapman_kolmogorov(test: ChapmanKolmogorov, most: int = 5) -> Figure:
                 capsize=2,
                 label="estimated",
             )
-            ax.annotate(f"{i} to {j}", (0.5, 0.9), xycoords="axes fraction", ha="center", va="top", fontsize=8)
+            ax.set_title(f"{i} to {j}", fontsize=8, pad=3)
     panels[0, 0].set(ylim=(-0.05, 1.05), xlim=(0, None))
     figure.supxlabel(f"time in {unit}", fontsize=10)
     figure.supylabel("probability", fontsize=10)

@@ -37,12 +37,44 @@ def free_energy(surface: FreeEnergySurface, ax: Axes | None = None, ceiling: flo
         ax.set(xlabel=surface.names[0], ylabel="free energy in kJ/mol")
         return ax
     top = float(np.nanmax(energy.value)) if ceiling is None else ceiling
-    value = np.clip(energy.value, None, top).T
-    mesh = ax.pcolormesh(*surface.edges, value, cmap="viridis", rasterized=True, vmin=0, vmax=top)
-    ax.figure.colorbar(mesh, ax=ax, label="free energy in kJ/mol")
+    value = np.clip(energy.value, None, top)
+    _map(ax, surface, value, top, "free energy in kJ/mol")
     levels = np.arange(5.0, top, 5.0)
     if len(levels):
-        ax.contour(*surface.centers, value, levels=levels, colors="white", linewidths=0.6)
+        ax.contour(*surface.centers, value.T, levels=levels, colors="white", linewidths=0.6)
+    return ax
+
+
+def free_energy_error(surface: FreeEnergySurface, ax: Axes | None = None, ceiling: float = 10.0) -> Axes:
+    """Half the width of the interval of a free energy map, in kJ/mol; what is beyond ``ceiling`` is drawn alike.
+
+    Raises
+    ------
+    ParameterError
+        If the surface has one coordinate (its interval is part of :func:`free_energy`), or no interval.
+    """
+    energy = surface.free_energy
+    if len(surface.edges) == 1:
+        raise ParameterError("a profile of one coordinate shows its interval itself; use plots.free_energy")
+    half = (energy.high - energy.low) / 2
+    if np.isnan(half).all():
+        raise ParameterError("the surface has no interval: it is of one trajectory, or n_bootstrap=0")
+    ax = axes(ax)
+    return _map(
+        ax,
+        surface,
+        np.clip(half, None, ceiling),
+        min(ceiling, float(np.nanmax(half))),
+        "half the 95 % interval in kJ/mol",
+    )
+
+
+def _map(ax: Axes, surface: FreeEnergySurface, value: np.ndarray, top: float, label: str) -> Axes:
+    mesh = ax.pcolormesh(*surface.edges, value.T, cmap="viridis", rasterized=True, vmin=0, vmax=top)
+    ax.figure.colorbar(mesh, ax=ax, label=label)
+    for axis, edges in enumerate(surface.edges):  # no empty margins
+        seen = np.flatnonzero(np.isfinite(surface.free_energy.value).any(axis=1 - axis))
+        (ax.set_xlim, ax.set_ylim)[axis](edges[max(0, seen[0] - 1)], edges[min(len(edges) - 1, seen[-1] + 2)])
     ax.set(xlabel=surface.names[0], ylabel=surface.names[1])
     return ax
 

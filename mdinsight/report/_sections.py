@@ -98,10 +98,10 @@ def _(part: CVModel) -> str:
 
 @section.register
 def _(part: FreeEnergySurface) -> str:
-    title = f"Free energy at {part.temperature:g} K"
-    return _page.section(
-        title, draw(lambda: plots.free_energy(part), "Weighted by the stationary populations of the Markov model.")
-    )
+    drawn = [draw(lambda: plots.free_energy(part), "Free energy, weighted as the surface was made.")]
+    if len(part.edges) == 2 and np.isfinite(part.free_energy.low).any():
+        drawn.append(draw(lambda: plots.free_energy_error(part), "How well it is known."))
+    return _page.section(f"Free energy at {part.temperature:g} K", _page.figures(drawn))
 
 
 @section.register

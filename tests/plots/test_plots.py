@@ -48,6 +48,17 @@ def test_the_free_energy_map_holds_the_surface(analysis):
     assert "kJ/mol" in ax.figure.axes[1].get_ylabel()
 
 
+def test_the_error_map_is_half_the_interval(analysis):
+    energy = analysis.surface.free_energy
+    ax = plots.free_energy_error(analysis.surface, ceiling=3.0)
+    shown = np.ma.filled(np.ma.asarray(ax.collections[0].get_array(), dtype=float), np.nan).reshape(
+        energy.value.T.shape
+    )
+    assert np.allclose(shown, np.minimum((energy.high - energy.low) / 2, 3.0).T, equal_nan=True)
+    with pytest.raises(ParameterError, match="no interval"):
+        plots.free_energy_error(msm.free_energy_surface(analysis.coordinates, n_bootstrap=0))
+
+
 def test_a_profile_has_its_interval(analysis):
     surface = msm.free_energy_surface(analysis.coordinates.select(analysis.coordinates.names[0]), bins=30)
     ax = plots.free_energy(surface)
