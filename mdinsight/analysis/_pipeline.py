@@ -11,11 +11,11 @@ import numpy as np
 from mdinsight import cvs, features, msm, states, trajectories, units
 from mdinsight.analysis import _features
 from mdinsight.analysis._config import Config
-from mdinsight.analysis._words import counted
 from mdinsight.errors import DegenerateError
 from mdinsight.progress import Progress
 from mdinsight.results import Estimate, Verdict
 from mdinsight.series import TimeSeries
+from mdinsight.words import counted
 
 OnStep = Callable[[str], None]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from mdinsight import units
 from mdinsight._version import __version__
-from mdinsight.analysis._words import counted
 from mdinsight.records import plain
 from mdinsight.results import Estimate, Verdict
+from mdinsight.words import counted
 
 if TYPE_CHECKING:
     from mdinsight.analysis._pipeline import Analysis

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdinsight import units
 from mdinsight.errors import ParameterError
 from mdinsight.records import Record
+from mdinsight.results import Estimate
 
 if TYPE_CHECKING:
     from mdinsight.cvs._models import CVModel
@@ -99,18 +99,13 @@ def explain(model: CVModel, top: int) -> Explanation:
         )
         # Soft states are not processes, so they have no timescale each.
         paired = times is not None and model.kind != "VAMPNet states" and j < len(times)
-        coordinates.append(
-            CoordinateMeaning(str(name), _in_words(times, j) if paired else "", features, _by_residue(model, shares))
-        )
+        timescale = _timescale(times[j]) if times is not None and paired else ""
+        coordinates.append(CoordinateMeaning(str(name), timescale, features, _by_residue(model, shares)))
     return Explanation(model.kind, tuple(coordinates), int(top), model.n_features)
 
 
-def _in_words(times: Any, j: int) -> str:
-    value, low, high = (float(a[j]) for a in (times.value, times.low, times.high))
-    form = units.format_time if times.unit == "ps" else (lambda t: f"{t:.3g} frames")
-    if not np.isfinite(value):
-        return "no timescale"
-    return f"timescale {form(value)}" + (f" [{form(low)}, {form(high)}]" if np.isfinite(low) else "")
+def _timescale(figure: Estimate) -> str:
+    return f"timescale {figure}" if np.isfinite(figure.value) else "no timescale"
 
 
 def _by_residue(model: CVModel, shares: np.ndarray) -> tuple[ResidueShare, ...]:

@@ -13,6 +13,7 @@ from mdinsight.errors import ParameterError, SelectionError
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
 from mdinsight.series import Column, TimeSeries, as_series
+from mdinsight.words import some
 
 if TYPE_CHECKING:
     from mdinsight.cvs._base import CVEstimator
@@ -341,9 +342,9 @@ def _mismatch(theirs: Sequence[Column], ours: Sequence[Column], got: list[str], 
     unknown = [repr(c.name) for c, key in zip(theirs, got, strict=True) if key not in set(wanted)]
     parts = []
     if missing:
-        parts.append(f"missing are {_some(missing)}")
+        parts.append(f"missing are {some(missing)}")
     if unknown:
-        parts.append(f"not known to the model are {_some(unknown)}")
+        parts.append(f"not known to the model are {some(unknown)}")
     if not parts:
         first = next(
             (i for i, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), min(len(got), len(wanted))
@@ -354,7 +355,3 @@ def _mismatch(theirs: Sequence[Column], ours: Sequence[Column], got: list[str], 
         f"the columns of the data are not those that this {kind} model was fitted on: {'; '.join(parts)}. "
         "Compute them with model.features.transform(trajectories)"
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -15,7 +15,6 @@ from mdinsight.cvs._blocks import Folds, make_folds, pairs_in
 from mdinsight.cvs._linear import LinearEstimator
 from mdinsight.cvs._scoring import (
     SLOWER_THAN_THE_LAG,
-    counted,
     fold_scores,
     mean_of_folds,
     standard_error,
@@ -27,6 +26,7 @@ from mdinsight.progress import Progress, track
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
 from mdinsight.series import TimeSeries, as_series
+from mdinsight.words import counted
 
 _MOST_TIMESCALES = 10
 _NEAR = 0.7
@@ -217,7 +217,7 @@ def _assemble(
         verdict = verdict.replace(says=verdict.says + rare)
     j = picks[at]
     why += (
-        f" With {counted(int(dims[j]))} the score is {value[at, j]:.3f} [{low[at, j]:.3f}, {high[at, j]:.3f}]: "
+        f" With {counted(int(dims[j]), 'coordinate')} the score is {value[at, j]:.3f} [{low[at, j]:.3f}, {high[at, j]:.3f}]: "
         "the fewest within one standard error of the best at this lag."
     )
     return Scan(

@@ -23,6 +23,7 @@ from mdinsight.parallel import Workers, one_thread, ordered_map
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
 from mdinsight.series import TimeSeries, as_series
+from mdinsight.words import counted
 
 _PAIRS_A_FUNCTION = 10
 """A test set with fewer pairs than this for each coordinate gives a score of the noise, so it is left out."""
@@ -99,7 +100,7 @@ class Score(Record):
     def __str__(self) -> str:
         return (
             f"{self.kind} VAMP-2 on unseen data: {self.test} (train {float(self.train.value):.3g}); "
-            f"lag {units.format_lag(self.lag, self.dt)}, {counted(self.dim)}, "
+            f"lag {units.format_lag(self.lag, self.dt)}, {counted(self.dim, 'coordinate')}, "
             f"{len(self.test_folds)} folds {self.split}\n"
             f"{self.verdict}"
         )
@@ -173,11 +174,6 @@ def score_cv(
         split.how,
         seed,
     )
-
-
-def counted(dim: int) -> str:
-    """``"1 coordinate"``, ``"2 coordinates"``."""
-    return f"{dim} coordinate{'' if dim == 1 else 's'}"
 
 
 def scoring_lag(estimator: CVEstimator, series: TimeSeries, lag: Any) -> int:

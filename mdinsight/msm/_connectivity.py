@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from mdinsight.records import Record
 from mdinsight.results import Verdict
 from mdinsight.states import Discrete
+from mdinsight.words import some
 
 ENTERED = "entered but never left"
 LEFT = "left but never entered"
@@ -38,8 +39,8 @@ class Gap(Record):
     files: tuple[str, ...]
 
     def __str__(self) -> str:
-        states = f"state{'s' if len(self.states) > 1 else ''} {_some(self.states)}"
-        return f"{states} ({self.frames} frames, in {_some(tuple(Path(file).name for file in self.files), 4)}): {self.reason}"
+        states = f"state{'s' if len(self.states) > 1 else ''} {some(self.states, 8)}"
+        return f"{states} ({self.frames} frames, in {some(tuple(Path(file).name for file in self.files), 4)}): {self.reason}"
 
 
 class Connectivity(Record):
@@ -148,11 +149,6 @@ def _reach(counts: np.ndarray, active: np.ndarray) -> np.ndarray:
         frontier = edges[frontier].any(axis=0) & ~reached
         reached |= frontier
     return reached
-
-
-def _some(items: tuple, most: int = 8) -> str:
-    shown = ", ".join(str(item) for item in items[:most])
-    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
 
 
 def _percent(fraction: float) -> str:

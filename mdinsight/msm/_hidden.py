@@ -18,7 +18,6 @@ from mdinsight.msm._estimators import check_samples
 from mdinsight.msm._gibbs import sample_hidden
 from mdinsight.msm._kinetic import KineticModel
 from mdinsight.msm._passage import first_passage
-from mdinsight.msm._words import share, times
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
 from mdinsight.series import Column, TimeSeries
@@ -131,8 +130,8 @@ class HiddenMarkovModel(KineticModel):
         """Timescales, populations and verdicts in words."""
         lines = [f"hidden Markov model of {self.n_states} states at lag {units.format_lag(self.lag, self.dt)}"]
         slow, populations = self.timescales(None), self.populations()
-        lines += [f"  timescale {i + 1}: {times(slow[i])}" for i in range(len(slow))]
-        lines += [f"  population of hidden state {i}: {share(populations[i])}" for i in range(self.n_states)]
+        lines += [f"  timescale {i + 1}: {slow[i]}" for i in range(len(slow))]
+        lines += [f"  population of hidden state {i}: {populations[i]}" for i in range(self.n_states)]
         return "\n".join([*lines, *(f"  {verdict}" for verdict in self.verdicts())])
 
     def __str__(self) -> str:

@@ -12,7 +12,6 @@ from deeptime.markov import pcca as deeptime_pcca
 from mdinsight.errors import DegenerateError, ParameterError
 from mdinsight.msm._crossings import count_crossings
 from mdinsight.msm._passage import hitting_times, weighted
-from mdinsight.msm._words import share, times
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
 from mdinsight.states import as_discrete
@@ -114,12 +113,12 @@ class Macrostates(Record):
         lines = []
         for number in range(self.n):
             lines.append(
-                f"macrostate {number}: population {share(self.populations[number])}, {len(self.sets[number])} states, "
+                f"macrostate {number}: population {self.populations[number]}, {len(self.sets[number])} states, "
                 f"entered {_times(int(self.entries[number]))}, left {_times(int(self.exits[number]))}"
             )
             for other in range(self.n):
                 if other != number:
-                    lines.append(f"  to {other}: {times(self.mfpt[number, other])}")
+                    lines.append(f"  to {other}: {self.mfpt[number, other]}")
         return "\n".join([*lines, *(str(verdict) for verdict in self.verdicts() if not verdict.holds)])
 
     def __str__(self) -> str:

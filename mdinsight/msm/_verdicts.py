@@ -9,7 +9,6 @@ import numpy as np
 from mdinsight import units
 from mdinsight.msm._crossings import count_crossings
 from mdinsight.msm._macrostates import ENOUGH
-from mdinsight.msm._words import share, times
 from mdinsight.results import Verdict
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def _lag(model: MarkovModel) -> Verdict:
     if resolved:
         says = f"{resolved} process{'es are' if resolved > 1 else ' is'} slower than the lag of {lag}"
     else:
-        says = f"no process is surely slower than the lag of {lag} (the slowest takes {times(slowest[0])})"
+        says = f"no process is surely slower than the lag of {lag} (the slowest takes {slowest[0]})"
     return Verdict("lag", resolved > 0, says, "take a shorter lag, or coordinates that separate slower processes")
 
 
@@ -85,8 +84,8 @@ def summary(model: MarkovModel) -> str:
     slow = model.timescales(10)
     shown = max(1, int((slow.value > model.step).sum()))
     for number in range(min(shown, 5)):
-        lines.append(f"  timescale {number + 1}: {times(slow[number])}")
+        lines.append(f"  timescale {number + 1}: {slow[number]}")
     populations = model.populations()
     for position in np.argsort(-populations.value, kind="stable")[:3]:
-        lines.append(f"  population of state {model.active_states[position]}: {share(populations[int(position)])}")
+        lines.append(f"  population of state {model.active_states[position]}: {populations[int(position)]}")
     return "\n".join([*lines, *(f"  {verdict}" for verdict in of_model(model))])

@@ -30,6 +30,7 @@ from mdinsight.trajectories._sources import (
 from mdinsight.trajectories._topology import load_topology, topology_hash
 from mdinsight.trajectories._trajectories import Trajectories
 from mdinsight.trajectories._trajectory import Trajectory
+from mdinsight.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -237,11 +238,11 @@ def _parts(source: Source, topology: mdtraj.Topology, found: Cut, step: float | 
     if found.repeated:
         which = ", ".join(map(str, found.repeated[:5])) + (", ..." if len(found.repeated) > 5 else "")
         _tell(
-            f"{name}: {_count(len(found.repeated), 'frame')} with the time of the frame before left out (frame {which})",
+            f"{name}: {counted(len(found.repeated), 'frame')} with the time of the frame before left out (frame {which})",
             notes,
         )
     if found.breaks:
-        also = f" and at {_count(len(found.breaks) - 1, 'more place')}" if len(found.breaks) > 1 else ""
+        also = f" and at {counted(len(found.breaks) - 1, 'more place')}" if len(found.breaks) > 1 else ""
         _tell(f"{name}: {found.breaks[0].what}{also}; it is opened as {len(found.pieces)} trajectories", notes)
     if len(found.pieces) == 1:
         return [_Part(source, topology, found.pieces[0], source.label)]
@@ -341,7 +342,3 @@ def _positive(value: Any, name: str) -> int:
 def _tell(text: str, notes: list[str]) -> None:
     notes.append(text)
     warnings.warn(text, DataWarning, stacklevel=4)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -9,6 +9,7 @@ import mdtraj
 
 from mdinsight.trajectories._trajectory import Trajectory
 from mdinsight.units import format_time
+from mdinsight.words import counted
 
 _MOST_NOTES = 12
 
@@ -20,12 +21,12 @@ def summarize(items: Sequence[Trajectory], topologies: Sequence[mdtraj.Topology]
     lengths = "time step not known"
     if dt is not None:
         lengths = f"{format_time(dt)} apart, {format_time(sum(item.n_frames for item in items) * dt)} in all"
-    lines = [f"{_count(len(items), 'trajectory', 'trajectories')}, {_count(n_frames, 'frame')}, {lengths}"]
+    lines = [f"{counted(len(items), 'trajectory')}, {counted(n_frames, 'frame')}, {lengths}"]
     for number, topology in enumerate(topologies):
         mine = [item for item in items if item.topology is topology]
         name = f"topology {number}: " if len(topologies) > 1 else ""
         lines.append(
-            f"  {name}{topology.n_atoms} atoms, {_count(topology.n_residues, 'residue')} ({_residues(topology)})"
+            f"  {name}{topology.n_atoms} atoms, {counted(topology.n_residues, 'residue')} ({_residues(topology)})"
         )
         for _, group in groupby(
             mine, key=lambda item: (item.kind, item.has_box, item.path.parent if item.path else None)
@@ -45,7 +46,7 @@ def _group(items: list[Trajectory]) -> str:
     counts = sorted({item.n_frames for item in items})
     frames = f"{counts[0]} frames" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} frames"
     each = " each" if len(items) > 1 else ""
-    what = _count(len(files), "file") if items[0].path else _count(len(files), "object")
+    what = counted(len(files), "file") if items[0].path else counted(len(files), "object")
     pieces = f" in {len(items)} pieces" if len(items) > len(files) else ""
     return f"{names}: {what}{pieces}, {items[0].kind}, {frames}{each}, {'box' if items[0].has_box else 'no box'}"
 
@@ -55,7 +56,3 @@ def _residues(topology: mdtraj.Topology) -> str:
     runs = [(name, len(list(group))) for name, group in groupby(names)]
     texts = [name if count == 1 else f"{name} x {count}" for name, count in runs[:8]]
     return " ".join(texts) + (" ..." if len(runs) > 8 else "")
-
-
-def _count(number: int, what: str, many: str = "") -> str:
-    return f"{number} {what if number == 1 else many or what + 's'}"

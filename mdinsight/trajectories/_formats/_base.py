@@ -12,6 +12,7 @@ import numpy as np
 from mdtraj.utils import lengths_and_angles_to_box_vectors
 
 from mdinsight.errors import FormatError, TrajectoryError
+from mdinsight.words import counted
 
 SINGLE = 2.0**-24
 """Relative error of a time that is stored as a 32-bit float."""
@@ -31,11 +32,11 @@ class Damage:
 
     def describe(self) -> str:
         """One sentence that counts what was lost, to stand after the name of the file."""
-        used = f"the {_count(self.frame, 'whole frame')} before it {'is' if self.frame == 1 else 'are'} used"
-        lost = f"{_count(self.lost_bytes, 'byte')} lost"
+        used = f"the {counted(self.frame, 'whole frame')} before it {'is' if self.frame == 1 else 'are'} used"
+        lost = f"{counted(self.lost_bytes, 'byte')} lost"
         if self.lost_frames is not None:
             about = "" if self.kind == "torn" and self.lost_frames <= 1 else "about "
-            lost = f"{about}{_count(self.lost_frames, 'frame')} ({_count(self.lost_bytes, 'byte')}) lost"
+            lost = f"{about}{counted(self.lost_frames, 'frame')} ({counted(self.lost_bytes, 'byte')}) lost"
         detail = f": {self.detail}" if self.detail else ""
         if self.kind == "torn":
             return f"torn in frame {self.frame}, which begins at byte {self.byte}{detail}; {used}, {lost}"
@@ -152,7 +153,3 @@ def box_from_cell(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
 def not_this_format(path: Path, name: str, why: str) -> FormatError:
     """The error for a file that is not what its suffix says."""
     return FormatError(f"{path} is no {name} file: {why}; is its suffix right?")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
