@@ -117,7 +117,7 @@ def estimate(
             samples, distributions, blocks = sample_posterior(
                 counts.used, counts.active, counts.lag, reversible, n_samples, seed
             )
-    jumps, starts = jump_sequences(discrete)
+    jumps, frames, starts = jump_sequences(discrete)
     logger.info("Markov model: %d states, lag %s", n, units.format_lag(counts.lag, discrete.dt))
     return MarkovModel(
         transition_matrix=matrix,
@@ -134,6 +134,7 @@ def estimate(
         connectivity=counts.connectivity,
         n_states_full=discrete.n_states,
         jumps=jumps,
+        jump_frames=frames,
         jump_starts=starts,
         settings=settings,
         clustering=discrete.definition,

@@ -10,7 +10,6 @@ import numpy as np
 from deeptime.markov import pcca as deeptime_pcca
 
 from mdinsight.errors import DegenerateError, ParameterError
-from mdinsight.msm._crossings import count_crossings
 from mdinsight.msm._passage import hitting_times, weighted
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
@@ -43,7 +42,8 @@ class Macrostates(Record):
     cores
         The states (original numbers) that belong to each macrostate with a membership of at least 0.8.
     crossings
-        Events seen in the data, (n, n): left core i and met core j next, within one trajectory.
+        Events seen in the data, (n, n): left core i and settled in core j next, within one trajectory. A visit that
+        is over within the lag is none (``MarkovModel.crossings``).
     dt
         ps between frames, None where not known.
 
@@ -97,10 +97,10 @@ class Macrostates(Record):
         found = []
         for number in range(self.n):
             entries, exits = int(self.entries[number]), int(self.exits[number])
-            says = f"entered {_times(entries)} and left {_times(exits)} in the data"
+            says = f"entered {times(entries)} and left {times(exits)} in the data"
             holds = min(entries, exits) >= ENOUGH
             if not holds:
-                says += f": its population and exchange times rest on {_events(min(entries, exits))}"
+                says += f": its population and exchange times rest on {events(min(entries, exits))}"
             remedy = (
                 f"run more trajectories that start in macrostate {number} and at its borders, "
                 f"until at least {ENOUGH} of each are seen"
@@ -114,7 +114,7 @@ class Macrostates(Record):
         for number in range(self.n):
             lines.append(
                 f"macrostate {number}: population {self.populations[number]}, {len(self.sets[number])} states, "
-                f"entered {_times(int(self.entries[number]))}, left {_times(int(self.exits[number]))}"
+                f"entered {times(int(self.entries[number]))}, left {times(int(self.exits[number]))}"
             )
             for other in range(self.n):
                 if other != number:
@@ -147,7 +147,7 @@ def coarse_grain(model: MarkovModel, n: int | None) -> Macrostates:
         _metastability(model, memberships.argmax(axis=1)),
         _exchange(model, cores),
         tuple(active[core] for core in cores),
-        count_crossings(model.jumps, model.jump_starts, [active[core] for core in cores]),
+        model.crossings([active[core] for core in cores]),
         model.dt,
     )
 
@@ -222,9 +222,11 @@ def _exchange(model: MarkovModel, cores: Sequence[np.ndarray]) -> Estimate:
     return Estimate.from_samples(value * model.step, samples * model.step, model.time_unit)
 
 
-def _times(count: int) -> str:
+def times(count: int) -> str:
+    """How often, in words."""
     return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _events(count: int) -> str:
+def events(count: int) -> str:
+    """How many events, in words."""
     return {0: "no event at all", 1: "one event"}.get(count, f"{count} events")

@@ -11,6 +11,7 @@ from mdinsight import units
 from mdinsight.errors import ParameterError, SelectionError
 from mdinsight.msm import _verdicts
 from mdinsight.msm._connectivity import Connectivity
+from mdinsight.msm._crossings import count_crossings
 from mdinsight.msm._flux import Flux, reactive_flux
 from mdinsight.msm._kinetic import KineticModel
 from mdinsight.msm._macrostates import Macrostates, coarse_grain
@@ -54,9 +55,9 @@ class MarkovModel(KineticModel):
         How much of the data the active states hold, and where the gap is.
     n_states_full
         Number of states in the discrete trajectories, active or not.
-    jumps, jump_starts
-        The states in the order visited, repeats left out, and where each trajectory begins in them: what events are
-        counted in.
+    jumps, jump_frames, jump_starts
+        The states in the order visited, repeats left out, the frames spent at each visit, and where each trajectory
+        begins in them: what events are counted in.
     settings
         The estimator's parameters.
     clustering
@@ -70,6 +71,7 @@ class MarkovModel(KineticModel):
     connectivity: Connectivity
     n_states_full: int
     jumps: np.ndarray
+    jump_frames: np.ndarray
     jump_starts: np.ndarray
     settings: dict[str, Any]
     clustering: Model | None = None
@@ -78,6 +80,14 @@ class MarkovModel(KineticModel):
     def n_states(self) -> int:
         """Number of active states."""
         return len(self.active_states)
+
+    def crossings(self, sets: Sequence[np.ndarray]) -> np.ndarray:
+        """Events seen in the data, (n, n), for ``n`` sets of states (original numbers): left set i and settled in j.
+
+        An event counts if no more than a fifth of the lag that follows it is spent in other sets, so that single
+        frames assigned to the wrong state are none.
+        """
+        return count_crossings(self.jumps, self.jump_frames, self.jump_starts, sets, self.lag)
 
     def populations(self) -> Estimate:
         """Stationary populations of the active states, (n,)."""

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mdinsight import units
-from mdinsight.msm._crossings import count_crossings
-from mdinsight.msm._macrostates import ENOUGH
+from mdinsight.msm._macrostates import ENOUGH, events, times
 from mdinsight.results import Verdict
 
 if TYPE_CHECKING:
@@ -38,10 +37,10 @@ def _lag(model: MarkovModel) -> Verdict:
 def _events(model: MarkovModel) -> Verdict:
     """Crossings of the slowest process, between its two ends."""
     there, back = slowest_crossings(model)
-    says = f"the slowest process was seen {there} times one way and {back} times back"
+    says = f"the slowest process was seen {times(there)} one way and {times(back)} back"
     holds = min(there, back) >= ENOUGH
     if not holds:
-        says += f": its timescale and the populations at its ends rest on {min(there, back)} events"
+        says += f": its timescale and the populations at its ends rest on {events(min(there, back))}"
     remedy = "run more trajectories from both ends of the slowest process and from between"
     return Verdict("transitions", holds, says, remedy)
 
@@ -53,8 +52,8 @@ def slowest_crossings(model: MarkovModel) -> tuple[int, int]:
     low, high = second.min(), second.max()
     edge = 0.2 * (high - low)  # the fifth of the range at each end
     ends = [model.active_states[second <= low + edge], model.active_states[second >= high - edge]]
-    events = count_crossings(model.jumps, model.jump_starts, ends)
-    return int(events[0, 1]), int(events[1, 0])
+    seen = model.crossings(ends)
+    return int(seen[0, 1]), int(seen[1, 0])
 
 
 def _counts(model: MarkovModel) -> Verdict:

@@ -62,8 +62,37 @@ def test_assignment_of_frames(model, double_well: np.ndarray) -> None:
 def test_crossings_by_hand() -> None:
     # 0 and 1 are one core, 5 and 6 the other, 3 lies between
     arrays = [np.array([0, 1, 3, 0, 3, 5, 5, 3, 5, 6, 3, 1]), np.array([3, 3, 6, 6, 0]), np.array([5, 5, 3])]
-    events = count_crossings(*jump_sequences(as_discrete(arrays)), [np.array([0, 1]), np.array([5, 6])])
-    np.testing.assert_array_equal(events, [[0, 1], [2, 0]])
+    cores = [np.array([0, 1]), np.array([5, 6])]
+    events = [count_crossings(*jump_sequences(as_discrete(arrays)), cores, lag) for lag in (1, 2, 4, 20)]
+    np.testing.assert_array_equal(events[0], [[0, 1], [2, 0]])
+    np.testing.assert_array_equal(events[1], [[0, 1], [0, 0]])  # back in last frames only: nobody saw them stay
+    np.testing.assert_array_equal(events[2], [[0, 1], [0, 0]])
+    assert events[3].sum() == 0  # no trajectory is that long
+
+
+def test_flicker_is_no_event() -> None:
+    """One visit, every hundredth frame assigned to the wrong state: one event each way, whatever the model sees."""
+    hidden = np.zeros(6000, dtype=int)
+    hidden[2500:4200] = 1
+    for seed in range(5):
+        wrong = np.random.default_rng(seed).random(6000) < 0.01
+        model = BayesianMSM(100, n_samples=20).fit([np.where(wrong, 1 - hidden, hidden)]).model
+        np.testing.assert_array_equal(model.crossings([np.array([0]), np.array([1])]), [[0, 1], [1, 0]])
+        transitions = next(v for v in model.verdicts() if v.subject == "transitions")
+        assert not transitions.holds and "seen once one way and once back" in transitions.says
+        found = model.pcca(2)
+        np.testing.assert_array_equal([*found.entries, *found.exits], 1)
+        assert not any(verdict.holds for verdict in found.verdicts())
+
+
+@pytest.mark.parametrize(("wrong", "lag"), [(0.0, 1), (0.0, 20), (0.05, 20), (0.1, 50)])
+def test_many_events_stay_many(simulate, wrong: float, lag: int) -> None:
+    """A well sampled process, with and without frames assigned to the wrong state."""
+    hidden = simulate(np.array([[0.996, 0.004], [0.004, 0.996]]), 40_000, seed=3)
+    true = int((np.diff(hidden) == 1).sum())
+    flips = np.random.default_rng(0).random(len(hidden)) < wrong
+    model = MaximumLikelihoodMSM(lag).fit([np.where(flips, 1 - hidden, hidden)]).model
+    assert 0.6 * true <= model.crossings([np.array([0]), np.array([1])])[0, 1] <= true
 
 
 def test_few_events_are_confessed() -> None:
