@@ -14,9 +14,11 @@ from mdinsight.errors import DegenerateError, ParameterError, StatisticsWarning
 from mdinsight.estimators import Estimator
 from mdinsight.msm._connectivity import Connectivity
 from mdinsight.msm._counts import check_lag, count
+from mdinsight.msm._crossings import count_events
 from mdinsight.msm._estimators import check_samples
 from mdinsight.msm._gibbs import sample_hidden
 from mdinsight.msm._kinetic import KineticModel
+from mdinsight.msm._macrostates import ENOUGH, events, times
 from mdinsight.msm._passage import first_passage
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
@@ -48,6 +50,9 @@ class HiddenMarkovModel(KineticModel):
         Posterior samples (n_samples, n, n) and (n_samples, n); empty if none were asked for.
     log_likelihood
         Of the trajectories.
+    crossings
+        Events along the most likely paths, (n, n): left hidden state i and settled in j, as
+        ``MarkovModel.crossings`` counts them.
     connectivity
         How much of the data the connected observed states hold.
     settings, clustering
@@ -62,6 +67,7 @@ class HiddenMarkovModel(KineticModel):
     output_probabilities: np.ndarray
     symbols: np.ndarray
     log_likelihood: float
+    crossings: np.ndarray
     connectivity: Connectivity
     settings: dict[str, Any]
     clustering: Model | None = None
@@ -110,21 +116,29 @@ class HiddenMarkovModel(KineticModel):
                     "give the trajectories that it was made from"
                 )
             shown = self.output_probabilities.T[np.searchsorted(self.symbols, array)]
-            path = np.empty(len(array), dtype=np.int32)
-            for offset in range(min(self.lag, len(array))):
-                piece = np.ascontiguousarray(shown[offset :: self.lag])
-                path[offset :: self.lag] = viterbi(self.transition_matrix, piece, self.initial_distribution)
-            decoded.append(path)
+            decoded.append(_decode(shown, self.lag, self.transition_matrix, self.initial_distribution))
         return TimeSeries(decoded, discrete.dt, (Column("hidden state", kind="state"),), discrete.origins, self)
 
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Whether the observed states are connected and the hidden ones live longer than the lag."""
+        """Whether the observed states are connected, the hidden ones live longer than the lag, and each was entered
+        and left often enough."""
         slowest = self.timescales(None)
         bound = np.where(np.isnan(slowest.low), slowest.value, slowest.low)
         resolved = int((bound > self.step).sum())
         says = f"{resolved} of {self.n_states - 1} processes are slower than the lag of {units.format_lag(self.lag, self.dt)}"
         remedy = "take a shorter lag or fewer hidden states"
-        return self.connectivity.verdict(), Verdict("lag", resolved == self.n_states - 1, says, remedy)
+        lag = Verdict("lag", resolved == self.n_states - 1, says, remedy)
+        return self.connectivity.verdict(), lag, self._transitions()
+
+    def _transitions(self) -> Verdict:
+        seen = np.minimum(self.crossings.sum(axis=0), self.crossings.sum(axis=1))
+        rare = int(np.argmin(seen))
+        entered, left = int(self.crossings[:, rare].sum()), int(self.crossings[rare].sum())
+        says = f"hidden state {rare} was entered {times(entered)} and left {times(left)}, the least of all"
+        holds = int(seen[rare]) >= ENOUGH
+        if not holds:
+            says += f": its population and exchange times rest on {events(int(seen[rare]))}"
+        return Verdict("transitions", holds, says, f"run more trajectories from hidden state {rare} and its borders")
 
     def summary(self) -> str:
         """Timescales, populations and verdicts in words."""
@@ -230,10 +244,19 @@ class HiddenMSM(Estimator[HiddenMarkovModel]):
             output_probabilities=output,
             symbols=symbols,
             log_likelihood=likelihood,
+            crossings=count_events((_decode(output.T[a], lag, matrix, initial) for a in arrays), len(matrix), lag),
             connectivity=connectivity,
             settings=self.settings(),
             clustering=discrete.definition,
         )
+
+
+def _decode(shown: np.ndarray, lag: int, matrix: np.ndarray, initial: np.ndarray) -> np.ndarray:
+    """The most likely hidden path (Viterbi) given what each frame's state shows of each hidden one, (n_frames, n)."""
+    path = np.empty(len(shown), dtype=np.int32)
+    for offset in range(min(lag, len(shown))):
+        path[offset::lag] = viterbi(matrix, np.ascontiguousarray(shown[offset::lag]), initial)
+    return path
 
 
 def _baum_welch(

@@ -72,6 +72,19 @@ def test_longer_lag_has_the_same_timescale_and_wider_paths(data) -> None:
     assert np.mean(paths[0][:, 0] == data[0][0]) > 0.85
 
 
+def test_events_of_the_hidden_path(data, model: HiddenMarkovModel) -> None:
+    true = sum(int((np.diff(path) == 1).sum()) for path in data[0])
+    assert 0.5 * true < model.crossings[0, 1] < 1.1 * true
+    assert all(verdict.holds for verdict in model.verdicts())
+    hidden = np.repeat([0, 1, 0], [700, 400, 900])
+    shown = np.where(np.random.default_rng(0).random(2000) < 0.1, 1 - hidden, hidden)
+    rare = HiddenMSM(lag=1, n_states=2, n_samples=20).fit([shown]).model
+    np.testing.assert_array_equal(rare.crossings, [[0, 1], [1, 0]])
+    verdict = rare.verdicts()[2]
+    assert verdict.subject == "transitions" and not verdict.holds and "rest on one event" in verdict.says
+    assert "NO: transitions" in rare.summary()
+
+
 def test_seeded_saved_and_memberships(data, model: HiddenMarkovModel, tmp_path) -> None:
     again = HiddenMSM(lag=1, n_states=2, seed=3, n_samples=40).fit(TimeSeries(data[1], dt=2.0)).model
     assert again.hash == model.hash
