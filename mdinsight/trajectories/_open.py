@@ -123,7 +123,7 @@ def open(
     for entry, source in zip(entries, _scan(entries, progress), strict=True):
         _check_frames(source, notes)
         topology = tops.get(entry, source)
-        pieces = cut(source.scan.times, _slice(source, start, stop), source.scan.time_error)
+        pieces = cut(source.scan.times, _slice(source, start, stop), source.scan.time_error, source.scan.steps)
         parts += _parts(source, topology, pieces, step, notes)
     _note_continuations(parts, notes)
     strides = [stride if resample is None else _resampled(part, resample, step) for part in parts]

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mdinsight.trajectories._formats import SINGLE
+
 TOLERANCE = 0.01
 """A step that differs from the others by more than this part of it (and by more than times are exact to) is a gap."""
+_AROUND = 5
+"""Times before and after a step that tell whether it is noise or a gap."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Break:
     def what(self) -> str:
         """In words."""
         if self.after < self.before:
-            return f"the time steps back from {self.before:g} to {self.after:g} ps at frame {self.frame}"
-        return f"the time goes from {self.before:g} to {self.after:g} ps at frame {self.frame}"
+            return f"the time steps back from {self.before:.10g} to {self.after:.10g} ps at frame {self.frame}"
+        return f"the time goes from {self.before:.10g} to {self.after:.10g} ps at frame {self.frame}"
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,11 @@ class Cut:
     """The file's times say nothing: all of them are the same."""
 
 
-def cut(times: np.ndarray | None, frames: range, error: float) -> Cut:
+def cut(times: np.ndarray | None, frames: range, error: float, numbers: np.ndarray | None = None) -> Cut:
     """Cut the frames of a file where their times are not evenly spaced.
+
+    A 32-bit time has a resolution of 1 ps at 10 microseconds, so there a missing frame hardly shows in the time. Where
+    the times are those of the step numbers, to rounding, the step numbers decide.
 
     Parameters
     ----------
@@ -60,6 +67,8 @@ def cut(times: np.ndarray | None, frames: range, error: float) -> Cut:
         The frames to use, consecutive.
     error
         Relative error of a stored time.
+    numbers
+        Number of the integration step of every frame of the file (int32, may wrap around), None where it has none.
     """
     if times is None or len(frames) < 2:
         return Cut((Piece(frames, None),))
@@ -68,11 +77,11 @@ def cut(times: np.ndarray | None, frames: range, error: float) -> Cut:
     noise = _noise(used, error)
     if (np.abs(steps) <= noise).all() and abs(used[-1] - used[0]) <= noise.max():
         return Cut((Piece(frames, None),), no_clock=True)
-    typical = _lower_median(steps[steps > 0]) if (steps > 0).any() else 0.0
-    same = np.concatenate([[False], (np.abs(steps) <= noise) & (typical > 4 * noise)])
+    clock, exact = _clock(used, error, None if numbers is None else numbers[frames.start : frames.stop])
+    same = np.concatenate([[False], _repeated(clock, exact)])
     kept = np.flatnonzero(~same)
     pieces: list[Piece] = []
-    for first, after in _even_runs(kept, used[kept], error):
+    for first, after in _even_runs(kept, clock[kept], exact):
         rows = kept[first:after]
         stride = int(rows[1] - rows[0]) if len(rows) > 1 else 1
         span = range(frames.start + int(rows[0]), frames.start + int(rows[-1]) + 1, stride)
@@ -81,7 +90,9 @@ def cut(times: np.ndarray | None, frames: range, error: float) -> Cut:
     breaks = []
     for left, right in itertools.pairwise(pieces):
         end, begin = float(times[left.frames[-1]]), float(times[right.frames[0]])
-        if right.frames[0] - left.frames[-1] > 1 and left.dt and abs(begin - end - left.dt) < TOLERANCE * left.dt:
+        step = float(clock[right.frames[0] - frames.start] - clock[left.frames[-1] - frames.start])
+        near = TOLERANCE * left.dt + 2.1 * exact * abs(end) if left.dt else 0.0
+        if right.frames[0] - left.frames[-1] > 1 and left.dt and abs(step - left.dt) < near:
             continue  # only a repeated frame stood between them
         breaks.append(Break(right.frames[0], end, begin))
     return Cut(tuple(pieces), tuple(breaks), tuple(int(i) + frames.start for i in np.flatnonzero(same)))
@@ -90,6 +101,58 @@ def cut(times: np.ndarray | None, frames: range, error: float) -> Cut:
 def _noise(times: np.ndarray, error: float) -> np.ndarray:
     size = np.abs(times)
     return 2.0 * error * (size[1:] + size[:-1]) + 1e-12
+
+
+def _rounding(times: np.ndarray, error: float) -> np.ndarray:
+    """How far rounding alone may put the step between two stored times off."""
+    each = error * np.abs(times) + 1e-12
+    if error == SINGLE:  # half the distance to the next 32-bit number, which the relative error bounds from above
+        each = 0.5 * np.spacing(np.abs(times).astype(np.float32)).astype(np.float64) + 1e-12
+    return each[1:] + each[:-1]
+
+
+def _clock(times: np.ndarray, error: float, numbers: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """The times out of the step numbers where both agree, and their relative error; else the times as they are.
+
+    Many writers number the frames instead of the steps; then the two disagree wherever the times show a gap.
+    """
+    if numbers is None:
+        return times, error
+    jumps = np.diff(numbers.astype(np.int64))
+    jumps += np.where(jumps < -(1 << 31), 1 << 32, 0)  # the 32-bit number wrapped around
+    steps = np.diff(times)
+    forward = jumps > 0
+    if not forward.any() or not steps[forward].sum() > 0:
+        return times, error
+    size = float(steps[forward].sum() / jumps[forward].sum())
+    if (np.abs(steps - size * jumps) > 1.01 * _rounding(times, error) + 1e-6 * np.abs(steps)).any():
+        return times, error
+    return times[0] + size * np.concatenate([[0], np.cumsum(jumps)]), 1e-12
+
+
+def _repeated(times: np.ndarray, error: float) -> np.ndarray:
+    """Whether a frame has the time of the one before it; (n - 1,)."""
+    steps, noise = np.diff(times), _noise(times, error)
+    typical = _lower_median(steps[steps > 0]) if (steps > 0).any() else 0.0
+    nearly = (np.abs(steps) <= noise) & (typical > 4 * noise)
+    return nearly | ((steps == 0) & (typical > 1.5 * _rounding(times, error)))
+
+
+def _lasting(times: np.ndarray, even: np.ndarray, typical: float, error: float) -> np.ndarray:
+    """Which of the steps that noise may have made are gaps after all: all the times behind them are shifted.
+
+    Noise of one time is gone in the next step; a missing frame puts off all that follow.
+    """
+    steps, rounding = np.diff(times), _rounding(times, error)
+    usual = even & (np.abs(steps - typical) <= rounding + TOLERANCE * typical)
+    size = float(steps[usual].mean()) if usual.any() else typical
+    found = np.zeros(len(steps), bool)
+    for k in np.flatnonzero(even & (np.abs(steps - size) > 1.05 * rounding + TOLERANCE * size)).tolist():
+        low, high = max(0, k - _AROUND + 1), min(len(times), k + 1 + _AROUND)
+        late = times[low:high] - size * np.arange(low, high)
+        shift = np.median(late[k + 1 - low :]) - np.median(late[: k + 1 - low])
+        found[k] = abs(shift) > max(0.5 * size, 1.05 * rounding[k])
+    return found
 
 
 def _lower_median(values: np.ndarray) -> float:
@@ -108,6 +171,7 @@ def _even_runs(kept: np.ndarray, times: np.ndarray, error: float) -> list[tuple[
     jump = int(_lower_median(jumps[forward]))
     even = forward & (np.abs(steps - typical) <= TOLERANCE * typical + noise) & (jumps == jump)
     even |= (np.abs(steps - typical) <= noise) & (jumps == jump)  # steps too small for the times to tell
+    even &= ~_lasting(times, even, typical, error)
     runs: list[tuple[int, int]] = []
     first = 0
     while first < len(kept):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mdtraj.formats import TRRTrajectoryFile, XTCTrajectoryFile
 
 import mdinsight as mdi
 from mdinsight.errors import DataWarning
@@ -138,3 +139,58 @@ def test_times_all_zero_ask_for_dt(plain, top, tmp_path):
     trajs = mdi.open(tmp_path / "zero.xtc", top=top, dt=2.0)
     assert trajs.dt == 2.0
     np.testing.assert_array_equal(trajs[0].times, 2.0 * np.arange(20))
+
+
+def without(times, *missing):
+    return np.delete(times, missing)
+
+
+@pytest.mark.parametrize(("begin", "dt"), [(1e7, 2.0), (1.2e7, 2.0), (1e7, 10.0), (1e6, 0.5), (1e5, 0.1), (3e7, 10.0)])
+def test_one_missing_or_repeated_frame_at_long_times(begin, dt):
+    times = begin + dt * np.arange(1001)
+    assert spans(single(times))[0] == [(0, 1001, 1, dt)]
+    pieces, found = spans(single(without(times, 500)))
+    assert [piece[:3] for piece in pieces] == [(0, 500, 1), (500, 1000, 1)] and len(found.breaks) == 1
+    assert [piece[3] for piece in pieces] == pytest.approx([dt, dt], rel=1e-9)
+    pieces, found = spans(single(np.insert(times, 500, times[500])))
+    assert [piece[:3] for piece in pieces] == [(0, 501, 1), (502, 1002, 1)]
+    assert found.repeated == (501,) and not found.breaks
+
+
+def test_step_numbers_tell_what_the_times_cannot():
+    steps = 500 * np.arange(1001)
+    times = 1e8 + 1.0 * np.arange(1001)  # 32-bit times are 8 ps apart there
+    for rows in (np.arange(1001), without(np.arange(1001), 500)):
+        found = cut(single(times[rows]), range(len(rows)), SINGLE, steps[rows].astype(np.int32))
+        wanted = [1001] if len(rows) == 1001 else [500, 500]
+        assert [len(piece.frames) for piece in found.pieces] == wanted
+    repeated = np.insert(np.arange(1001), 500, 500)
+    found = cut(single(times[repeated]), range(1002), SINGLE, steps[repeated].astype(np.int32))
+    assert found.repeated == (501,) and not found.breaks
+
+
+def test_step_numbers_beyond_32_bits_wrap_around():
+    steps = (1 << 31) - 50_000 + 500 * np.arange(1001)
+    found = cut(single(4e6 + np.arange(1001)), range(1001), SINGLE, steps.astype(np.uint32).astype(np.int32))
+    assert [(piece.frames, piece.dt) for piece in found.pieces] == [(range(1001), 1.0)]
+
+
+def test_frames_numbered_instead_of_steps_do_not_hide_a_gap():
+    times = without(1e7 + 2.0 * np.arange(1001), 500)
+    found = cut(single(times), range(1000), SINGLE, np.arange(1000, dtype=np.int32))
+    assert [len(piece.frames) for piece in found.pieces] == [500, 500]
+    found = cut(single(times), range(1000), SINGLE, np.ones(1000, np.int32))
+    assert [len(piece.frames) for piece in found.pieces] == [500, 500]
+
+
+@pytest.mark.parametrize("suffix", ["xtc", "trr"])
+def test_a_file_of_gromacs_at_ten_microseconds(plain, top, tmp_path, suffix):
+    kind = {"xtc": XTCTrajectoryFile, "trr": TRRTrajectoryFile}[suffix]
+    rows = without(np.arange(41), 20)
+    with kind(str(tmp_path / f"late.{suffix}"), "w") as out:
+        xyz, extra = plain.xyz[rows % 20], [] if suffix == "xtc" else [np.zeros(40, np.float32)]
+        times, steps = (1e7 + 0.5 * rows).astype(np.float32), (1_000_000_000 + 250 * rows).astype(np.int32)
+        out.write(xyz, times, steps, np.broadcast_to(np.zeros((3, 3), np.float32), (40, 3, 3)).copy(), *extra)
+    with pytest.warns(DataWarning, match="opened as 2 trajectories"):
+        trajs = mdi.open(tmp_path / f"late.{suffix}", top=top)
+    assert [traj.n_frames for traj in trajs] == [20, 20]

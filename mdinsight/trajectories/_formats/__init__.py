@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mdinsight.errors import FormatError
-from mdinsight.trajectories._formats._base import Damage, Format, Frames, Scan
+from mdinsight.trajectories._formats._base import SINGLE, Damage, Format, Frames, Scan
 from mdinsight.trajectories._formats.dcd import DCD
 from mdinsight.trajectories._formats.h5md import H5MD
 from mdinsight.trajectories._formats.hdf5 import MDTrajHDF5
@@ -35,4 +35,4 @@ def format_of(path: Path) -> Format:
     raise FormatError(f"the format of {path} is not known: {suffix}; read are {known}")
 
 
-__all__ = ["FORMATS", "Damage", "Format", "Frames", "Scan", "format_of"]
+__all__ = ["FORMATS", "SINGLE", "Damage", "Format", "Frames", "Scan", "format_of"]

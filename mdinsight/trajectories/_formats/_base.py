@@ -61,6 +61,10 @@ class Scan:
         What is torn or corrupt, None where the file is whole.
     layout
         Whatever the format's own ``read`` wants to know again: offsets, byte order, names of data sets.
+    steps
+        Number of the integration step of each frame, int32 of shape (n_frames,); None where the file has none.
+    time_note, box_note
+        What a user should know about the times (left out where ``dt=`` is given) and about the box; mostly empty.
     """
 
     n_frames: int
@@ -70,6 +74,9 @@ class Scan:
     has_box: bool = False
     damage: Damage | None = None
     layout: dict[str, Any] = field(default_factory=dict, repr=False)
+    steps: np.ndarray | None = field(default=None, repr=False)
+    time_note: str = ""
+    box_note: str = ""
 
 
 @dataclass(frozen=True)

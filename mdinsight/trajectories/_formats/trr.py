@@ -39,7 +39,8 @@ class TRR(Format):
         error = 1e-12 if walk.width == 8 else SINGLE
         layout = {"x": np.array(walk.x, np.int64), "box": np.array(walk.box, np.int64), "width": walk.width}
         has_box = bool(walk.x) and all(at >= 0 and data[at : at + 9 * walk.width].any() for at in walk.box)
-        return Scan(len(walk.x), max(walk.n_atoms, 0), times, error, has_box, walk.damage, layout)
+        steps = np.array(walk.steps, np.int32)
+        return Scan(len(walk.x), max(walk.n_atoms, 0), times, error, has_box, walk.damage, layout, steps)
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         width = scan.layout["width"]
@@ -68,6 +69,7 @@ class _Walk:
         self.x: list[int] = []
         self.box: list[int] = []
         self.times: list[float] = []
+        self.steps: list[int] = []
         self.begins: list[int] = []
         self.damage: Damage | None = None
 
@@ -98,6 +100,7 @@ class _Walk:
                 self.box.append(start + lead if box else -1)
                 self.x.append(start + sum(numbers[:7]))
                 self.times.append(time)
+                self.steps.append(numbers[11])
                 self.begins.append(at)
             at = start + body
         return None
@@ -109,7 +112,7 @@ class _Walk:
         """The frame before may be torn, with another one behind it: then that one's magic stands inside of it."""
         if self.begins and _MAGIC in bytes(self.data[self.begins[-1] + 4 : at + len(_MAGIC) - 1]):
             at = self.begins.pop()
-            for values in (self.x, self.box, self.times):
+            for values in (self.x, self.box, self.times, self.steps):
                 values.pop()
         mean = at / len(self.x) if self.x else len(self.data)
         lost = len(self.data) - at

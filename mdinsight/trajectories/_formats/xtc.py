@@ -47,7 +47,8 @@ class XTC(Format):
         damage = _damage(state, len(offsets), end, len(data))
         has_box = len(offsets) > 0 and bool(boxes.any(axis=1).all())
         layout = {"offsets": np.append(offsets, end)}
-        return Scan(len(offsets), n_atoms, times, SINGLE, has_box, damage, layout)
+        steps = _at(data, offsets, 8).view(">i4").ravel().astype(np.int32)
+        return Scan(len(offsets), n_atoms, times, SINGLE, has_box, damage, layout, steps)
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         offsets = scan.layout["offsets"]
