@@ -150,7 +150,11 @@ def run(config: Config, on_step: OnStep | None = None, progress: Progress = Fals
     if test is not None:
         say(f"found {macrostates.n} long-lived states")  # type: ignore[union-attr]
     surface = msm.free_energy_surface(
-        coordinates.select(*coordinates.names[:2]), model.frame_weights(dtrajs), temperature, seed=config.seed
+        coordinates.select(*coordinates.names[:2]),
+        temperature=temperature,
+        seed=config.seed,
+        model=model,
+        dtrajs=dtrajs,
     )
     return Analysis(
         config=config,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from mdinsight import seeds, units
-from mdinsight.errors import ParameterError
+from mdinsight.errors import ParameterError, SelectionError
+from mdinsight.msm._posterior import LENGTH
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
 from mdinsight.series import as_series
+from mdinsight.states import as_discrete
+
+if TYPE_CHECKING:
+    from mdinsight.msm._markov import MarkovModel
+
+EQUAL, FIXED, MODEL = "frames alike", "fixed weights", "model"
 
 
 class FreeEnergySurface(Record):
@@ -28,15 +36,21 @@ class FreeEnergySurface(Record):
         The coordinates.
     temperature
         K.
-    n_trajectories
-        How many trajectories the interval was resampled from.
+    weighting
+        ``"frames alike"``, ``"fixed weights"`` (taken as exact) or ``"model"``.
+    n_pieces
+        How many trajectories the interval was resampled from; with a model, how many blocks of time.
+    n_samples
+        Posterior samples of the model whose weights the interval includes.
     """
 
     edges: tuple[np.ndarray, ...]
     free_energy: Estimate
     names: tuple[str, ...]
     temperature: float
-    n_trajectories: int
+    weighting: str
+    n_pieces: int
+    n_samples: int = 0
 
     @property
     def centers(self) -> tuple[np.ndarray, ...]:
@@ -44,9 +58,19 @@ class FreeEnergySurface(Record):
         return tuple(0.5 * (edge[1:] + edge[:-1]) for edge in self.edges)
 
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Whether there are enough trajectories to resample."""
-        says = f"resampled from {self.n_trajectories} trajectories"
-        return (Verdict("interval", self.n_trajectories >= 5, says, "run at least 5 independent trajectories"),)
+        """Whether the interval holds all that is uncertain: the weights, and what was resampled."""
+        if self.weighting == MODEL:
+            says = (
+                f"from {self.n_samples} samples of the model, and frames resampled from {self.n_pieces} blocks of time"
+            )
+            holds, remedy = self.n_samples > 0 and self.n_pieces >= 20, "use BayesianMSM, and run longer"
+        else:
+            says = f"resampled from {self.n_pieces} trajectories"
+            holds, remedy = self.n_pieces >= 5, "run at least 5 independent trajectories"
+        if self.weighting == FIXED:
+            says += "; the weights are taken as exact, so it is too narrow"
+            holds, remedy = False, "give model= and dtrajs= instead of weights="
+        return (Verdict("interval", holds, says, remedy),)
 
 
 def free_energy_surface(
@@ -57,6 +81,8 @@ def free_energy_surface(
     range: Sequence[tuple[float, float]] | None = None,
     n_bootstrap: int = 100,
     seed: int = 0,
+    model: MarkovModel | None = None,
+    dtrajs: Any = None,
 ) -> FreeEnergySurface:
     """The free energy surface along one or two columns.
 
@@ -65,7 +91,8 @@ def free_energy_surface(
     Y
         A ``TimeSeries`` (or list of arrays) of one or two columns, e.g. ``Y.select("TIC 1", "TIC 2")``.
     weights
-        The weight of each frame (``model.frame_weights(dtrajs)``); None counts every frame alike.
+        The weight of each frame, taken as exact; None counts every frame alike. For the weights of a Markov model
+        give ``model`` and ``dtrajs``, else the interval leaves their uncertainty out.
     temperature
         K.
     bins
@@ -74,14 +101,21 @@ def free_energy_surface(
         (low, high) for each column; None takes the data's.
     n_bootstrap
         Times that the trajectories are drawn anew, with replacement, for the interval; 0 for none. One trajectory
-        gives none.
+        gives none without a model.
     seed
         Decides the draws.
+    model, dtrajs
+        Weight the frames as the Markov model does, given its discrete trajectories. Each draw of the interval then
+        takes the populations of the states from one posterior sample of the model, and where the frames of a state
+        lie from blocks of five lags drawn anew.
 
     Raises
     ------
     ParameterError
-        If there are more than two columns, or the weights do not fit the frames.
+        If there are more than two columns, the weights or ``dtrajs`` do not fit the frames, or both ways of weighting
+        are given.
+    SelectionError
+        If no frame is in an active state of the model.
     """
     series = as_series(Y)
     if series.n_columns > 2:
@@ -89,28 +123,114 @@ def free_energy_surface(
         raise ParameterError(
             f"a surface has one or two columns, these data have {series.n_columns} ({some}, ...); select two"
         )
-    shares = _weights(weights, [len(array) for array in series.arrays])
+    if (model is None) != (dtrajs is None) or (model is not None and weights is not None):
+        raise ParameterError("give weights=, or model= together with dtrajs=, or neither")
+    lengths = [len(array) for array in series.arrays]
     edges = _edges(series.concatenated(), series.n_columns, bins, range)
-    masses = np.array(
-        [np.histogramdd(array, edges, weights=share)[0] for array, share in zip(series.arrays, shares, strict=True)]
-    )
-    total = masses.sum(axis=0)
+    rng = seeds.generator(seed, "msm.surface")
+    draws: Iterator[np.ndarray]
+    if model is None:
+        shares = _weights(weights, lengths)
+        masses = np.array([np.histogramdd(a, edges, weights=w)[0] for a, w in zip(series.arrays, shares, strict=True)])
+        total, pieces, samples = masses.sum(axis=0), len(masses), 0
+        draws = (np.tensordot(_picks(rng, pieces), masses, axes=1) for _ in np.arange(n_bootstrap if pieces > 1 else 0))
+    else:
+        states = _states(model, dtrajs, lengths)
+        by_state = _ByState(model, states, series.arrays, edges)
+        total, pieces, samples = by_state.total(), by_state.n_pieces, model.n_samples
+        draws = (by_state.draw(rng, int(number)) for number in np.arange(n_bootstrap))
     if not total.sum() > 0:
         raise ParameterError(f"no weight lies inside range={range}; widen it, or leave it out")
     kT = units.GAS_CONSTANT * units.temperature(temperature)
+    figure = _with_interval(total, draws, kT)
+    kind = MODEL if model is not None else EQUAL if weights is None else FIXED
+    return FreeEnergySurface(tuple(edges), figure, series.names, units.temperature(temperature), kind, pieces, samples)
+
+
+class _ByState:
+    """Where the frames of each state lie, block of time by block of time, and the populations of the states."""
+
+    def __init__(
+        self, model: MarkovModel, states: Sequence[np.ndarray], rows: Sequence[np.ndarray], edges: Sequence[np.ndarray]
+    ) -> None:
+        self.model = model
+        self.shape = tuple(len(edge) - 1 for edge in edges)
+        self.n_bins = int(np.prod(self.shape))
+        pairs, pieces, self.n_pieces = [], [], 0
+        for state, row in zip(states, rows, strict=True):
+            number = max(1, round(len(state) / (LENGTH * model.lag)))
+            piece = self.n_pieces + np.arange(len(state)) * number // max(len(state), 1)
+            inside = state >= 0
+            pairs.append((state * (self.n_bins + 1) + _bins(row, edges))[inside])
+            pieces.append(piece[inside])
+            self.n_pieces += number
+        found, column = np.unique(np.concatenate(pairs), return_inverse=True)
+        if not len(found):
+            raise SelectionError("no frame is in an active state of the model; give the trajectories it was made from")
+        self.state, self.bin = np.divmod(found, self.n_bins + 1)
+        row_of = np.concatenate(pieces)
+        self.frames = csr_matrix((np.ones(len(column)), (row_of, column)), shape=(self.n_pieces, len(found)))
+        self.all = np.asarray(self.frames.sum(axis=0)).ravel()
+
+    def total(self) -> np.ndarray:
+        """Mass of each bin under the model."""
+        return self._mass(self.all, self.model.stationary_distribution)
+
+    def draw(self, rng: np.random.Generator, number: int) -> np.ndarray:
+        """Mass of each bin under one sample of the model, with the blocks drawn anew."""
+        drawn = self.frames.T @ _picks(rng, self.n_pieces)
+        # a state whose blocks were not drawn keeps its frames: how much it weighs is the sample's to say
+        missed = np.bincount(self.state, drawn) == 0
+        drawn = np.where(missed[self.state], self.all, drawn)
+        samples = self.model.sample_distributions
+        return self._mass(drawn, samples[number % len(samples)] if len(samples) else self.model.stationary_distribution)
+
+    def _mass(self, frames: np.ndarray, populations: np.ndarray) -> np.ndarray:
+        share = frames / np.bincount(self.state, frames)[self.state]
+        mass = np.bincount(self.bin, populations[self.state] * share, minlength=self.n_bins + 1)
+        return mass[:-1].reshape(self.shape)  # the last is outside the range
+
+
+def _states(model: MarkovModel, dtrajs: Any, lengths: Sequence[int]) -> list[np.ndarray]:
+    """The position among the active states of every frame, -1 outside."""
+    discrete = as_discrete(dtrajs)
+    if discrete.lengths.tolist() != list(lengths):
+        raise ParameterError(
+            f"dtrajs have {discrete.lengths.tolist()[:5]} frames, the data {list(lengths)[:5]}; give the discrete "
+            "trajectories of the same frames"
+        )
+    position = np.full(max(discrete.n_states, int(model.active_states.max()) + 1), -1, dtype=np.int64)
+    position[model.active_states] = np.arange(model.n_states)
+    return [position[array] for array in discrete.arrays]
+
+
+def _bins(rows: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:
+    """The bin of each row as one number, the number of bins where it lies outside; as ``np.histogramdd``."""
+    shape = tuple(len(edge) - 1 for edge in edges)
+    index = np.zeros(len(rows), dtype=np.int64)
+    outside = np.zeros(len(rows), dtype=bool)
+    for column, edge in zip(rows.T, edges, strict=True):
+        at = np.searchsorted(edge, column, side="right") - 1
+        at[column == edge[-1]] -= 1  # the last edge belongs to the last bin
+        outside |= (at < 0) | (at >= len(edge) - 1)
+        index = index * (len(edge) - 1) + at
+    return np.where(outside, int(np.prod(shape)), index)
+
+
+def _picks(rng: np.random.Generator, n: int) -> np.ndarray:
+    """How often each of n pieces is drawn, with replacement."""
+    return np.bincount(rng.integers(n, size=n), minlength=n)
+
+
+def _with_interval(total: np.ndarray, draws: Iterator[np.ndarray], kT: float) -> Estimate:
     value = _free_energy(total, total, kT)
-    low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
-    if n_bootstrap and len(masses) > 1:
-        samples = []
-        rng = seeds.generator(seed, "msm.surface")
-        for _ in np.arange(n_bootstrap):
-            picks = np.bincount(rng.integers(len(masses), size=len(masses)), minlength=len(masses))
-            samples.append(_free_energy(np.tensordot(picks, masses, axes=1), total, kT))
-        # order statistics: bins that a draw leaves empty are infinite and cannot be interpolated
-        low, high = np.quantile(np.array(samples), [0.025, 0.975], axis=0, method="inverted_cdf")
-        low, high = np.where(np.isnan(value), np.nan, low), np.where(np.isnan(value), np.nan, high)
-    figure = Estimate(value, low, high, "kJ/mol")
-    return FreeEnergySurface(tuple(edges), figure, series.names, units.temperature(temperature), len(masses))
+    samples = [_free_energy(mass, total, kT) for mass in draws]
+    if not samples:
+        return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan), "kJ/mol")
+    # order statistics: bins that a draw leaves empty are infinite and cannot be interpolated
+    low, high = np.quantile(np.array(samples), [0.025, 0.975], axis=0, method="inverted_cdf")
+    empty = np.isnan(value)
+    return Estimate(value, np.where(empty, np.nan, low), np.where(empty, np.nan, high), "kJ/mol")
 
 
 def _free_energy(mass: np.ndarray, reference: np.ndarray, kT: float) -> np.ndarray:
