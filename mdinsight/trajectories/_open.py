@@ -108,7 +108,10 @@ def open(
     -----
     Read are XTC, TRR, DCD, Amber NetCDF, mdtraj's HDF5 (.h5), H5MD (.h5md), LAMMPS dumps, PDB and PDBx/mmCIF. Lengths of a
     LAMMPS dump are Å (units real, metal) unless it says otherwise in a UNITS line, and its time step is known only where
-    ``dump_modify time yes units yes`` wrote it. PDB, PDBx/mmCIF and mdtraj's DCD have no times either: give ``dt=``.
+    ``dump_modify time yes units yes`` wrote it. PDB, PDBx/mmCIF and the DCD of mdtraj, VMD, cpptraj and LAMMPS (whose
+    time step is in the units of the run) have no times either: give ``dt=``. Where a box is periodic in some directions
+    only (LAMMPS ``BOX BOUNDS pp pp ff``, H5MD's ``boundary``), its vectors in the others are made so long (at least
+    1000 nm) that nothing is wrapped there.
     """
     stride = _positive(stride, "stride")
     step = None if dt is None else units.time(dt, "dt")
@@ -122,6 +125,7 @@ def open(
     parts: list[_Part] = []
     for entry, source in zip(entries, _scan(entries, progress), strict=True):
         _check_frames(source, notes)
+        _note_scan(source, step, notes)
         topology = tops.get(entry, source)
         pieces = cut(source.scan.times, _slice(source, start, stop), source.scan.time_error, source.scan.steps)
         parts += _parts(source, topology, pieces, step, notes)
@@ -219,6 +223,15 @@ def _check_frames(source: Source, notes: list[str]) -> None:
         raise TrajectoryError(f"{name} has no whole frame{why}; leave it out")
     if scan.damage is not None:
         _tell(f"{name} is {scan.damage.describe()}", notes)
+
+
+def _note_scan(source: Source, step: float | None, notes: list[str]) -> None:
+    """Note what the format knows to be odd about the times and the box."""
+    scan, name = source.scan, source.path or source.label
+    if scan.time_note and step is None:
+        notes.append(f"{name}: {scan.time_note}; give dt=")
+    if scan.box_note:
+        notes.append(f"{name}: {scan.box_note}")
 
 
 def _slice(source: Source, start: int, stop: int | None) -> range:

@@ -89,7 +89,9 @@ class MemorySource:
         times = None if trajectory.time is None else np.asarray(trajectory.time, np.float64)
         has_box = self._box is not None and bool(self._box.any())
         error = 2.0**-24 if np.asarray(trajectory.time).dtype.itemsize == 4 else 1e-12
-        self.scan = Scan(len(self._xyz), self._xyz.shape[1], times, error, has_box)
+        counted = times is not None and len(times) > 1 and np.array_equal(times, np.arange(len(times)))
+        note = "its times are 0, 1, 2, ... ps, which mdtraj makes up for files without times" if counted else ""
+        self.scan = Scan(len(self._xyz), self._xyz.shape[1], times, error, has_box, time_note=note)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -9,9 +9,11 @@ import numpy as np
 import openmm
 import pytest
 from openmm import app, unit
+from scipy.io import netcdf_file
 
 import mdinsight as mdi
 from mdinsight.errors import FormatError, TopologyError
+from mdinsight.features import Distances
 from mdinsight.trajectories._formats import FORMATS
 
 # suffix -> (error of the coordinates in nm, has times, has a box of its own in each frame, carries its topology)
@@ -205,6 +207,21 @@ def test_dcd_of_mdtraj_has_no_time_step(boxed, tmp_path):
     np.testing.assert_allclose(trajs[0].read_chunk(0, 20).box, boxed.unitcell_vectors, atol=1e-6)
 
 
+@pytest.mark.parametrize("title", ["Written by LAMMPS", "Cpptraj generated dcd file."])
+def test_dcd_of_writers_without_a_time_in_charmm_units(title, formats, top, tmp_path):
+    data = bytearray((formats / "plain.dcd").read_bytes())
+    data[16:20] = (500).to_bytes(4, "little")
+    data[44:48] = np.float32(2.0).tobytes()  # LAMMPS: 2 fs in units real, 1000 times that in units metal
+    data[96 + 4 : 96 + 84] = title.encode().ljust(80, b"\0")
+    path = tmp_path / "other.dcd"
+    path.write_bytes(bytes(data))
+    trajs = mdi.open(path, top=top)
+    assert trajs.dt is None and trajs[0].times is None
+    assert len(trajs.notes) == 1 and title.split()[-1 if "LAMMPS" in title else 0].lower() in trajs.notes[0].lower()
+    assert trajs.notes[0].endswith("so the time between frames is not known; give dt=")
+    assert mdi.open(path, top=top, dt="1 ps").notes == ()
+
+
 def test_dcd_with_fixed_atoms_is_refused(formats, top, tmp_path):
     data = bytearray((formats / "plain.dcd").read_bytes())
     data[8 + 32 : 8 + 36] = (5).to_bytes(4, "little")
@@ -223,6 +240,42 @@ def test_netcdf_4_is_read_too(boxed, top, tmp_path):
     chunk = mdi.open(tmp_path / "four.nc", top=top)[0].read_chunk(0, 20)
     np.testing.assert_allclose(chunk.xyz, boxed.xyz, atol=3e-7)
     np.testing.assert_allclose(chunk.box, boxed.unitcell_vectors, atol=1e-6)
+
+
+def write_netcdf(path, kind, arrays, attributes):
+    """A file with a scale_factor: NetCDF-4 by h5py, classic NetCDF by scipy."""
+    if kind == "NetCDF-4":
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[name] = values
+                file[name].attrs.update(attributes.get(name, {}))
+        return
+    with netcdf_file(str(path), "w", version=2) as file:
+        for dim, size in (("frame", None), ("atom", 22), ("spatial", 3), ("cell", 3)):
+            file.createDimension(dim, size)
+        for name, values in arrays.items():
+            dims = {"coordinates": ("frame", "atom", "spatial"), "time": ("frame",)}.get(name, ("frame", "cell"))
+            variable = file.createVariable(name, "f4" if name != "cell_angles" else "f8", dims)
+            variable[:] = values
+            for key, value in attributes.get(name, {}).items():
+                setattr(variable, key, value)
+
+
+@pytest.mark.parametrize("kind", ["classic", "NetCDF-4"])
+def test_netcdf_scale_factors_are_honoured(kind, boxed, top, tmp_path):
+    arrays = {"coordinates": boxed.xyz * 5, "time": boxed.time / 4}
+    arrays |= {"cell_lengths": boxed.unitcell_lengths * 20, "cell_angles": boxed.unitcell_angles}
+    attributes = {
+        "coordinates": {"units": "angstrom", "scale_factor": np.float32(2.0)},
+        "cell_lengths": {"units": "angstrom", "scale_factor": np.float32(0.5)},
+        "time": {"units": "picosecond", "scale_factor": np.float32(4.0)},
+    }
+    write_netcdf(tmp_path / "scaled.nc", kind, arrays, attributes)
+    traj = mdi.open(tmp_path / "scaled.nc", top=top)[0]
+    chunk = traj.read_chunk(0, 20)
+    np.testing.assert_allclose(chunk.xyz, boxed.xyz, atol=3e-7)
+    np.testing.assert_allclose(chunk.box, boxed.unitcell_vectors, atol=1e-6)
+    np.testing.assert_allclose(chunk.time, boxed.time, rtol=1e-6)
 
 
 def test_h5md_units_are_honoured(plain, top, tmp_path):
@@ -257,6 +310,50 @@ def test_lammps_scaled_coordinates_and_missing_times(formats, top, boxed, tmp_pa
     (tmp_path / "lj.lammpstrj").write_text("ITEM: UNITS\nlj\n" + text)
     with pytest.raises(FormatError, match="units are 'lj'"):
         mdi.open(tmp_path / "lj.lammpstrj", top=top)
+
+
+SLAB = """ITEM: TIMESTEP
+0
+ITEM: NUMBER OF ATOMS
+2
+ITEM: BOX BOUNDS pp pp {flag}
+0 10
+0 10
+0 10
+ITEM: ATOMS id xs ys zs
+1 0.5 0.05 0.05
+2 0.5 0.95 0.95
+"""
+
+
+@pytest.mark.parametrize("flag", ["ff", "ss", "fm"])
+def test_a_lammps_slab_is_not_wrapped_across_its_surfaces(flag, tmp_path):
+    (tmp_path / "slab.lammpstrj").write_text(SLAB.format(flag=flag))
+    trajs = mdi.open(tmp_path / "slab.lammpstrj", top=chain_of(2))
+    check_slab(trajs)
+    (tmp_path / "bulk.lammpstrj").write_text(SLAB.format(flag="pp"))
+    bulk = mdi.open(tmp_path / "bulk.lammpstrj", top=chain_of(2))
+    assert not bulk.notes
+    np.testing.assert_allclose(bulk[0].read_chunk(0, 1).box[0], np.eye(3), atol=1e-6)
+
+
+def test_an_h5md_slab_is_not_wrapped_across_its_surfaces(tmp_path):
+    with h5py.File(tmp_path / "slab.h5md", "w") as file:
+        group = file.create_group("particles/all")
+        group["position/value"] = np.array([[[0.5, 0.05, 0.05], [0.5, 0.95, 0.95]]], np.float32)
+        group["position/value"].attrs["unit"] = "nm"
+        group["box/edges"] = np.ones(3)
+        group["box/edges"].attrs["unit"] = "nm"
+        group["box"].attrs["boundary"] = [b"periodic", b"periodic", b"none"]
+    check_slab(mdi.open(tmp_path / "slab.h5md", top=chain_of(2)))
+
+
+def check_slab(trajs):
+    """Two atoms 0.1 nm apart along y through the boundary, 0.9 nm along z."""
+    assert "periodic along x and y only; along z nothing is wrapped" in trajs.notes[0]
+    np.testing.assert_allclose(trajs[0].read_chunk(0, 1).box[0], np.diag([1.0, 1.0, 1000.0]), rtol=1e-6)
+    distance = Distances(pairs=[[0, 1]]).transform(trajs).arrays[0][0, 0]
+    assert distance == pytest.approx(np.hypot(0.1, 0.9), abs=1e-6)
 
 
 def test_pdb_alternate_locations_times_and_boxes(top, plain, tmp_path):

@@ -269,3 +269,13 @@ def test_select_atoms(top):
     ]:
         with pytest.raises(SelectionError, match=match):
             select_atoms(topology, selection)
+
+
+def test_times_that_mdtraj_made_up_are_noted(plain):
+    made_up = mdtraj.Trajectory(plain.xyz, plain.topology)
+    trajs = mdi.open(made_up)
+    assert trajs.dt == 1.0
+    assert trajs.notes == (
+        "object 0: its times are 0, 1, 2, ... ps, which mdtraj makes up for files without times; give dt=",
+    )
+    assert mdi.open(made_up, dt="2 ps").notes == () and mdi.open(plain).notes == ()

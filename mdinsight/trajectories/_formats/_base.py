@@ -157,6 +157,25 @@ def box_from_cell(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
     return vectors
 
 
+NEVER = 1000.0
+"""Length in nm of a box vector that nothing is wrapped along; as Å it still fits the columns of a PDB file."""
+
+
+def unwrapped(box: np.ndarray, periodic: np.ndarray) -> np.ndarray:
+    """Box vectors (n, 3, 3) in nm with those of the directions that are not periodic made too long to wrap along."""
+    lengths = np.linalg.norm(box, axis=2, keepdims=True)
+    units = np.where(lengths > 0, box / np.maximum(lengths, 1e-30), np.eye(3))
+    return np.where(np.asarray(periodic)[:, None], box, units * np.maximum(NEVER, 10.0 * lengths))
+
+
+def direction_note(periodic: np.ndarray) -> str:
+    """What to tell of a box that is periodic in some directions only."""
+    axes, others = (
+        [axis for axis, yes in zip("xyz", periodic, strict=True) if bool(yes) is want] for want in (True, False)
+    )
+    return f"its box is periodic along {' and '.join(axes)} only; along {' and '.join(others)} nothing is wrapped"
+
+
 def not_this_format(path: Path, name: str, why: str) -> FormatError:
     """The error for a file that is not what its suffix says."""
     return FormatError(f"{path} is no {name} file: {why}; is its suffix right?")

@@ -21,6 +21,11 @@ from mdinsight.trajectories._formats._base import (
 AKMA = 0.04888821
 """ps in one unit of time of CHARMM."""
 _BLOCK = 1 << 20
+_NO_AKMA = {
+    b"WRITTEN BY LAMMPS": "LAMMPS, which stores its time step in the units of the run",
+    b"CPPTRAJ GENERATED DCD": "cpptraj, which stores no time step",
+}
+"""Titles of writers whose DELTA is no time in CHARMM's unit (LAMMPS src/dump_dcd.cpp, cpptraj Traj_CharmmDcd.cpp)."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class _Layout:
     fourth: bool  # a fourth coordinate of each atom stands behind the three
     step: float | None  # ps between frames
     begin: float  # ps at the first frame
+    writer: str  # why the header's time step is not used, empty where it is
 
     @property
     def record(self) -> int:
@@ -80,7 +86,8 @@ class DCD(Format):
         has_box = (
             good > 0 and layout.cell > 0 and bool(_box(data, layout, np.array([0, good - 1])).any(axis=(1, 2)).all())
         )
-        return Scan(good, layout.n_atoms, times, 1e-6, has_box, damage, {"layout": layout})
+        note = f"it was written by {layout.writer}, so the time between frames is not known" if layout.writer else ""
+        return Scan(good, layout.n_atoms, times, 1e-6, has_box, damage, {"layout": layout}, time_note=note)
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         layout: _Layout = scan.layout["layout"]
@@ -131,12 +138,14 @@ def _header(path: Path, data: np.ndarray, name: str) -> _Layout | None:
     if first != 4 or last != 4 or n_atoms < 1:
         raise not_this_format(path, name, "its record of the number of atoms is corrupt")
     every = int(control[2]) or 1
-    known = np.isfinite(delta) and delta > 0 and not (delta == 1.0 and every == 1)  # mdtraj and VMD write 1, 1
+    text = bytes(data[96 : 92 + 4 + title]).upper()
+    writer = next((why for name, why in _NO_AKMA.items() if name in text), "")
+    known = not writer and np.isfinite(delta) and delta > 0
+    known = known and not (delta == 1.0 and every == 1)  # mdtraj and VMD write 1, 1
     step = float(np.float32(delta)) * AKMA * every if known else None
     begin = float(delta) * AKMA * int(control[1]) if known else 0.0
-    return _Layout(
-        order, at + 12, n_atoms, 56 if charmm and control[10] else 0, bool(charmm and control[11]), step, begin
-    )
+    cell = 56 if charmm and control[10] else 0
+    return _Layout(order, at + 12, n_atoms, cell, bool(charmm and control[11]), step, begin, writer)
 
 
 def _check(data: np.ndarray, layout: _Layout, first: int, last: int) -> np.ndarray:

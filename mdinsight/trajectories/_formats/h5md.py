@@ -8,7 +8,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mdinsight.trajectories._formats._base import SINGLE, Format, Frames, Scan, not_this_format
+from mdinsight.trajectories._formats._base import (
+    SINGLE,
+    Format,
+    Frames,
+    Scan,
+    direction_note,
+    not_this_format,
+    unwrapped,
+)
 from mdinsight.trajectories._formats._h5 import attribute, length_scale, open_h5, time_scale, whole_frames
 
 
@@ -51,7 +59,9 @@ class H5MD(Format):
                 layout["edges"], layout["per_frame"] = data.name, per_frame
                 layout["box"] = length_scale(attribute(data, "unit"), layout["length"], path)
                 has_box = bool(np.any(data[0] if per_frame and n_frames else data[()]))
-            return Scan(n_frames, position.shape[1], times, error, has_box, damage, layout)
+            layout["periodic"] = periodic = _periodic(group)
+            note = direction_note(periodic) if has_box and not periodic.all() else ""
+            return Scan(n_frames, position.shape[1], times, error, has_box, damage, layout, box_note=note)
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         rows = slice(frames.start, frames.stop, frames.step)
@@ -66,7 +76,7 @@ class H5MD(Format):
             edges = np.asarray(edges, np.float64) * layout["box"]
             if edges.ndim == 2:
                 edges = edges[:, :, None] * np.eye(3)
-            return Frames(xyz, edges.astype(np.float32))
+            return Frames(xyz, unwrapped(edges, layout["periodic"]).astype(np.float32))
 
 
 def _edges(group: h5py.Group) -> h5py.Group | h5py.Dataset | None:
@@ -74,6 +84,12 @@ def _edges(group: h5py.Group) -> h5py.Group | h5py.Dataset | None:
     box = group.get("box")
     if box is None or "edges" not in box:
         return None
-    boundary = box.attrs.get("boundary", "periodic")
-    texts = {item.decode() if isinstance(item, bytes) else str(item) for item in np.atleast_1d(boundary)}
-    return None if texts == {"none"} else box["edges"]
+    return box["edges"] if _periodic(group).any() else None
+
+
+def _periodic(group: h5py.Group) -> np.ndarray:
+    """Whether each of the three directions is periodic."""
+    box = group.get("box")
+    boundary = "periodic" if box is None else box.attrs.get("boundary", "periodic")
+    texts = [item.decode() if isinstance(item, bytes) else str(item) for item in np.atleast_1d(boundary)]
+    return np.array([text != "none" for text in (texts if len(texts) == 3 else texts[:1] * 3)])

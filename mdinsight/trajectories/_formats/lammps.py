@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from mdinsight.errors import FormatError, TrajectoryError
-from mdinsight.trajectories._formats._base import Damage, Format, Frames, Scan, map_bytes, not_this_format, read_bytes
+from mdinsight.trajectories._formats._base import (
+    Damage,
+    Format,
+    Frames,
+    Scan,
+    direction_note,
+    map_bytes,
+    not_this_format,
+    read_bytes,
+    unwrapped,
+)
 
 _LENGTH = {"real": 0.1, "metal": 0.1, "nano": 1.0}
 _TIME = {"real": 1e-3, "metal": 1.0, "nano": 1e3}
@@ -67,10 +77,12 @@ class LAMMPSDump(Format):
             "columns": columns.decode().split(),
         }
         layout["length"] = _LENGTH.get(units, 0.1)
-        has_box = bool(offsets) and _periodic(bytes(raw[offsets[0][0] : offsets[0][1]]))
+        periodic = _periodic(bytes(raw[offsets[0][0] : offsets[0][1]])) if offsets else np.zeros(3, bool)
+        layout["periodic"] = periodic
         if offsets:
             _positions(layout["columns"], path)
-        return Scan(len(offsets), max(n_atoms, 0), clock, 1e-9, has_box, damage, layout)
+        note = direction_note(periodic) if periodic.any() and not periodic.all() else ""
+        return Scan(len(offsets), max(n_atoms, 0), clock, 1e-9, bool(periodic.any()), damage, layout, box_note=note)
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         names, scale = scan.layout["columns"], scan.layout["length"]
@@ -88,7 +100,7 @@ class LAMMPSDump(Format):
                     values = values @ vectors + origin
                 xyz[row] = values[keep] * scale
                 boxes[row] = vectors * scale
-        return Frames(xyz, boxes if scan.has_box else None)
+        return Frames(xyz, unwrapped(boxes, scan.layout["periodic"]).astype(np.float32) if scan.has_box else None)
 
 
 def _body(match: re.Match[bytes] | None, raw: memoryview, limit: int, n_atoms: int, columns: bytes) -> tuple[int, str]:
@@ -114,10 +126,11 @@ def _item(text: bytes, name: bytes) -> str | None:
     return match[1].decode() if match else None
 
 
-def _periodic(head: bytes) -> bool:
+def _periodic(head: bytes) -> np.ndarray:
+    """Whether each of the three directions is periodic; dumps of old versions do not tell, they are taken to be."""
     match = re.search(rb"BOX BOUNDS([^\n]*)\n", head)
     flags = [word for word in (match[1].split() if match else []) if len(word) == 2 and set(word) <= set(b"pfsm")]
-    return not flags or any(word == b"pp" for word in flags)
+    return np.array([word == b"pp" for word in flags] if len(flags) == 3 else [not flags or b"pp" in flags] * 3)
 
 
 def _positions(names: list[str], path: Path) -> tuple[list[int], bool]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -34,7 +35,7 @@ class _Variable:
     kind: str
     begin: int
     size: int
-    attributes: dict[str, object] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 class AmberNetCDF(Format):
@@ -82,8 +83,7 @@ class AmberNetCDF(Format):
                     else:
                         cells[name][row : row + len(part)] = values
         xyz *= np.float32(layout["scale"])
-        box = box_from_cell(cells["cell_lengths"] * layout["scale"], cells["cell_angles"]) if scan.has_box else None
-        return Frames(xyz, box)
+        return Frames(xyz, _boxes(scan, cells["cell_lengths"], cells["cell_angles"]) if scan.has_box else None)
 
 
 def _span(variable: _Variable, first: int, last: int) -> tuple[int, int]:
@@ -131,8 +131,8 @@ class _Header:
         length = self._number()
         return self._bytes((length + 3) // 4 * 4)[:length].decode("utf-8", "replace")
 
-    def _attributes(self) -> dict[str, object]:
-        found: dict[str, object] = {}
+    def _attributes(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         for _ in range(self._list()):
             name = self._name()
             kind = np.dtype(_TYPES[self._unpack(">i")])
@@ -167,14 +167,15 @@ def _scan3(path: Path, header: _Header, name: str) -> Scan:
         detail = "its header does not count what follows"
         damage = Damage("torn", n_frames, end, size - end, max(1, round((size - end) / record)), detail)
     data = map_bytes(path)
-    layout: dict[str, object] = {"record": record, "scale": _scale(coordinates.attributes.get("units"))}
+    layout: dict[str, object] = {"record": record}
     layout |= {key: records[key] for key in ("coordinates", *_CELL) if key in records}
+    layout |= _scales({key: records[key].attributes for key in ("coordinates", *_CELL) if key in records})
     times = None
     if "time" in records and n_frames:
         kind = np.dtype(records["time"].kind)
         at = records["time"].begin + record * np.arange(n_frames)
         times = data[at[:, None] + np.arange(kind.itemsize)].view(kind).ravel().astype(np.float64)
-        times *= _time_scale(records["time"].attributes.get("units"))
+        times *= _time_scale(records["time"].attributes)
     has_box = False
     if n_frames and all(key in records for key in _CELL):
         lengths = records["cell_lengths"]
@@ -192,10 +193,10 @@ def _scan4(path: Path, name: str) -> Scan:
         n_frames, n_atoms = coordinates.shape[:2]
         times = None
         if "time" in file and len(file["time"]) == n_frames:
-            times = file["time"][:].astype(np.float64) * _time_scale(file["time"].attrs.get("units"))
+            times = file["time"][:].astype(np.float64) * _time_scale(file["time"].attrs)
         has_box = all(key in file for key in _CELL) and n_frames > 0 and bool((file["cell_lengths"][0] > 0).all())
-        scale = _scale(coordinates.attrs.get("units"))
-        return Scan(n_frames, n_atoms, times, SINGLE, has_box, None, {"scale": scale})
+        layout = _scales({key: file[key].attrs for key in ("coordinates", *_CELL) if key in file})
+        return Scan(n_frames, n_atoms, times, SINGLE, has_box, None, layout)
 
 
 def _read4(path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
@@ -204,10 +205,11 @@ def _read4(path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> F
     with _open4(path) as file:
         xyz = file["coordinates"][rows].astype(np.float32)
         xyz = (xyz if atoms is None else xyz[:, atoms]) * scale
-        box = None
-        if scan.has_box:
-            box = box_from_cell(file["cell_lengths"][rows] * scan.layout["scale"], file["cell_angles"][rows])
-        return Frames(xyz, box)
+        return Frames(xyz, _boxes(scan, *(file[name][rows] for name in _CELL)) if scan.has_box else None)
+
+
+def _boxes(scan: Scan, lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    return box_from_cell(lengths * scan.layout["cell_scale"], angles * scan.layout["angle_scale"])
 
 
 def _open4(path: Path) -> h5py.File:
@@ -221,10 +223,27 @@ def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value or "")
 
 
+def _factor(attributes: Mapping[str, Any]) -> float:
+    """The convention's ``scale_factor``: what the stored numbers are multiplied with to be in the stated unit."""
+    return float(np.ravel(attributes.get("scale_factor", 1.0))[0])
+
+
+def _scales(attributes: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
+    """nm in one stored coordinate and in one stored box length, degrees in one stored box angle."""
+    lengths, angles = (attributes.get(name, {}) for name in _CELL)
+    scale = _scale(attributes["coordinates"].get("units"))
+    cell = _scale(lengths["units"]) if "units" in lengths else scale
+    return {
+        "scale": scale * _factor(attributes["coordinates"]),
+        "cell_scale": cell * _factor(lengths),
+        "angle_scale": _factor(angles),
+    }
+
+
 def _scale(units: object) -> float:
     return 1.0 if _text(units).strip().lower().startswith(("nanomet", "nm")) else 0.1
 
 
-def _time_scale(units: object) -> float:
-    text = _text(units).strip().lower()
-    return 1e-3 if text.startswith("femto") else 1e3 if text.startswith("nano") else 1.0
+def _time_scale(attributes: Mapping[str, Any]) -> float:
+    text = _text(attributes.get("units")).strip().lower()
+    return _factor(attributes) * (1e-3 if text.startswith("femto") else 1e3 if text.startswith("nano") else 1.0)
