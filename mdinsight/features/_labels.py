@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cached_property
+from itertools import pairwise
 
 import mdtraj
 import numpy as np
@@ -72,6 +73,12 @@ class Labels:
     def residues_of(self, atoms: tuple[int, ...]) -> tuple[str, ...]:
         """Names of the residues that atoms are in, each once, in order."""
         return tuple(dict.fromkeys(self.residue(self.residue_of(a)) for a in atoms))
+
+    def numbers_jump(self, atoms: tuple[int, ...]) -> bool:
+        """Whether the numbers of neighbouring residues jump somewhere between the first and the last of the atoms."""
+        numbers = [self.topology.residue(i).resSeq for i in sorted({self.residue_of(a) for a in atoms})]
+        wrapped = (9999, 99999)  # the columns of a PDB file hold no more; the next is 0 or 1
+        return any(b - a not in (0, 1) and a not in wrapped for a, b in pairwise(numbers))
 
     def _atom(self, index: int) -> tuple[str, str]:
         if index not in self._atoms:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from mdtraj.geometry import dihedral
 
-from mdinsight.errors import ParameterError
+from mdinsight.errors import DataWarning, ParameterError
 from mdinsight.features._base import Feature, atom_table
 from mdinsight.features._geometry import difference, prepare_box, torsion, torsion_gradient
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
 from mdinsight.features._parts import Part, part
 from mdinsight.series import Column
+from mdinsight.words import some
 
 # Which of the four atoms stands in the residue that the torsion is named after (IUPAC 1970, doi:10.1021/bi00820a001).
 _OWNER = {"phi": 2, "psi": 1, "omega": 1, "chi1": 1, "chi2": 1, "chi3": 1, "chi4": 1, "chi5": 1}
@@ -41,6 +43,11 @@ class Torsions(Feature):
     -----
     The angle has IUPAC's sign (doi:10.1021/bi00820a001). omega is that of the bond from the residue to the next. At
     exactly collinear atoms a torsion is not defined; cosine is 1, sine 0 and the gradient zero there.
+
+    phi, psi and omega are left out where the residue numbers of neighbours in a chain jump (from 2 to 4, say), and a
+    ``DataWarning`` names them: as a rule residues are missing there, and readers of PDB files bond what stands next to
+    each other in the file, so bonds do not tell. Equal numbers (insertion codes) are no jump. Where a jump is in the
+    numbering alone (some antibodies), give the four atoms as ``quadruplets``.
     """
 
     kinds: Any = None
@@ -113,11 +120,23 @@ class Torsions(Feature):
 
     def _named(self, labels: Labels) -> Iterator[tuple[str, tuple[int, ...], str, str]]:
         """(kind, atoms, residue's name, residue's key), in the order of the residues, phi before psi."""
-        rows = []
+        rows, apart = [], []
         for place, kind in enumerate(self.kinds.split()):
             for quadruplet in getattr(dihedral, f"indices_{kind}")(labels.topology):
                 atoms = tuple(int(i) for i in quadruplet)
-                rows.append((labels.residue_of(atoms[_OWNER[kind]]), place, kind, atoms))
+                residue = labels.residue_of(atoms[_OWNER[kind]])
+                if labels.numbers_jump(atoms):
+                    apart.append((residue, place, f"{kind} {labels.residue(residue)}"))
+                else:
+                    rows.append((residue, place, kind, atoms))
+        if apart:
+            names = [name for _, _, name in sorted(apart)]
+            warnings.warn(
+                f"{self.title}: {some(names)} left out: the residue numbers jump there, so residues seem to be missing; "
+                "if they are bonded, give the four atoms of each as quadruplets=",
+                DataWarning,
+                stacklevel=6,
+            )
         for residue, _, kind, atoms in sorted(rows):
             yield kind, atoms, labels.residue(residue), labels.residue_key(residue)
 

@@ -304,3 +304,40 @@ def test_wrong_shapes(frames):
         bound.vjp(xyz, np.ones(3))
     with pytest.raises(ParameterError, match="box has shape"):
         bound.value(xyz, np.ones(3))
+
+
+def numbered(make_peptide, numbers):
+    peptide = make_peptide(" ".join(["ALA"] * len(numbers)))
+    for residue, number in zip(peptide.topology.residues, numbers, strict=True):
+        residue.resSeq = number
+    return peptide
+
+
+def test_torsions_across_missing_residues_are_left_out(make_peptide):
+    peptide = numbered(make_peptide, [1, 2, 4, 5, 9, 10])
+    with pytest.warns(DataWarning) as caught:
+        found = Torsions("phi psi omega", raw=True).transform(peptide, cache=False)
+    assert [column.name for column in found.columns] == [
+        *("psi ALA1", "omega ALA1", "phi ALA2", "psi ALA4", "omega ALA4", "phi ALA5"),
+        *("psi ALA9", "omega ALA9", "phi ALA10"),
+    ]
+    assert len(caught) == 1
+    text = str(caught[0].message)
+    assert "psi ALA2, omega ALA2, phi ALA4, psi ALA5 and 2 more left out" in text and "quadruplets=" in text
+    atoms = [peptide.topology.select(f"index {i}")[0] for i in mdtraj.compute_psi(peptide)[0][1]]
+    assert Torsions([atoms]).transform(peptide, cache=False).n_columns == 2
+
+
+def test_insertion_codes_and_wrapped_numbers_are_no_jump(make_peptide):
+    for numbers in ([51, 52, 52, 52, 53], [9998, 9999, 0, 1, 2], [7, 7, 7, 7, 7]):
+        peptide = numbered(make_peptide, numbers)
+        assert Torsions("phi psi", raw=True).transform(peptide, cache=False).n_columns == 8
+
+
+def test_a_pdb_with_a_missing_residue(examples, tmp_path):
+    whole = mdtraj.load(str(examples / "ala3/top.pdb"))
+    gap = whole.atom_slice([atom.index for atom in whole.topology.atoms if atom.residue.index != 2])
+    gap.save_pdb(str(tmp_path / "gap.pdb"))
+    with pytest.warns(DataWarning, match="psi ALA2, phi ALA4 left out"):
+        found = Torsions("phi psi", raw=True).transform(mdi.open(tmp_path / "gap.pdb"), cache=False)
+    assert [column.name for column in found.columns] == ["phi ALA2", "psi ALA4"]
