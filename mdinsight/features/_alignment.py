@@ -16,7 +16,7 @@ from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
 from mdinsight.features._parts import part
 from mdinsight.features._selection import as_selection, told
-from mdinsight.features._whole import first_of_molecule, gather
+from mdinsight.features._whole import gather, paths_to
 from mdinsight.records import Record
 from mdinsight.series import Column
 from mdinsight.trajectories import Trajectories, Trajectory
@@ -96,7 +96,8 @@ class RMSD(Feature):
     selection
         The atoms that are superposed and compared.
     periodic
-        Make molecules whole first where there is a box (the reference must be whole).
+        Make molecules whole first where there is a box, along their bonds (the reference must be whole). Each molecule
+        is taken where its first atom stands, so the parts of a complex may jump by a box vector against each other.
 
     Notes
     -----
@@ -126,8 +127,8 @@ class RMSD(Feature):
         used = tuple(int(i) for i in atoms)
         key = f"rmsd {reference_tag(self.hash)}"
         column = Column(f"rmsd ({told(self.selection)})", "rmsd", used, labels.residues_of(used), key, unit="nm")
-        params = _params(labels, atoms, target, np.ones(len(atoms)), self.periodic)
-        return [part(self, [column], rmsd_kernel, atoms[:, None], np.zeros(len(atoms)), params, collective=True)]
+        rows, _, params = _params(labels, atoms, target, np.ones(len(atoms)), self.periodic)
+        return [part(self, [column], rmsd_kernel, rows[:, None], np.zeros(len(rows)), params, collective=True)]
 
 
 class Positions(Feature):
@@ -142,7 +143,8 @@ class Positions(Feature):
     align
         The atoms that are superposed; by default the selection.
     periodic
-        Make molecules whole first where there is a box (the reference must be whole).
+        Make molecules whole first where there is a box, along their bonds (the reference must be whole). Each molecule
+        is taken where its first atom stands, so the parts of a complex may jump by a box vector against each other.
 
     Notes
     -----
@@ -176,23 +178,28 @@ class Positions(Feature):
         weights = np.isin(atoms, aligned).astype(np.float64)
         reference = np.zeros((len(atoms), 3))
         reference[np.searchsorted(atoms, aligned)] = target
-        outputs = np.full((len(atoms), 3), -1)
+        rows, places, params = _params(labels, atoms, reference, weights, self.periodic)
+        outputs = np.full((len(rows), 3), -1)
         tag = reference_tag(self.reference.hash, self.selection, self.align, self.periodic)
         columns: list[Column] = []
         for i in chosen.tolist():
-            outputs[np.searchsorted(atoms, i)] = len(columns) + np.arange(3)
+            outputs[places[np.searchsorted(atoms, i)]] = len(columns) + np.arange(3)
             for axis in "xyz":
                 name, key = f"{axis} {labels.atom(i)}", f"{axis} {labels.atom_key(i)} {tag}"
                 columns.append(Column(name, "position", (i,), labels.residues_of((i,)), key, unit="nm"))
-        params = _params(labels, atoms, reference, weights, self.periodic)
-        return [part(self, columns, positions_kernel, atoms[:, None], outputs, params, collective=True)]
+        return [part(self, columns, positions_kernel, rows[:, None], outputs, params, collective=True)]
 
 
-def _params(labels: Labels, atoms: np.ndarray, target: np.ndarray, weights: np.ndarray, periodic: bool) -> np.ndarray:
+def _params(
+    labels: Labels, atoms: np.ndarray, target: np.ndarray, weights: np.ndarray, periodic: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The atoms that the kernel walks along, the rows of the given ones among them, and the kernel's numbers."""
+    rows, parent, places = paths_to(labels.topology, atoms, periodic)
     centre = (weights[:, None] * target).sum(axis=0) / weights.sum()
-    first = first_of_molecule(labels.topology, atoms)
-    constant = np.tile([float(periodic), *centre], (len(atoms), 1))
-    return np.column_stack([target - centre, weights, first, constant])
+    numbers = np.zeros((len(rows), 4))  # atoms on the way have no weight
+    numbers[places] = np.column_stack([target - centre, weights])
+    constant = np.tile([float(periodic), *centre], (len(rows), 1))
+    return rows, places, np.column_stack([numbers, parent, constant])
 
 
 @jit
@@ -243,14 +250,14 @@ def _rotation(q):  # type: ignore[no-untyped-def]
 
 @jit
 def rmsd_kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no-untyped-def]
-    """Index: an atom, then the output. Params: (reference - centre, weight, first of molecule, periodic, centre)."""
+    """Index: an atom, then the output. Params: (reference - centre, weight, row it is reached from, periodic, centre)."""
     cell = prepare_box(box, has_box and params[0, 5] > 0.0)
     x = gather(xyz, index, params[:, 4], cell)
     _, _, r, total = _superpose(x, params)
     square = 0.0
     for n in range(x.shape[0]):
         for a in range(3):
-            square += (r[a, 0] * x[n, 0] + r[a, 1] * x[n, 1] + r[a, 2] * x[n, 2] - params[n, a]) ** 2
+            square += params[n, 3] * (r[a, 0] * x[n, 0] + r[a, 1] * x[n, 1] + r[a, 2] * x[n, 2] - params[n, a]) ** 2
     rmsd = math.sqrt(square / total)
     out[0] = rmsd
     if grad.shape[0] > 0 and rmsd > 1e-10:
@@ -258,7 +265,7 @@ def rmsd_kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: igno
         for n in range(x.shape[0]):
             for c in range(3):
                 back = r[0, c] * params[n, 0] + r[1, c] * params[n, 1] + r[2, c] * params[n, 2]
-                grad[index[n, 0], c] += factor * (x[n, c] - back)
+                grad[index[n, 0], c] += params[n, 3] * factor * (x[n, c] - back)
 
 
 @jit

@@ -13,7 +13,7 @@ from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
 from mdinsight.features._parts import part
 from mdinsight.features._selection import as_selection, told
-from mdinsight.features._whole import first_of_molecule, gather
+from mdinsight.features._whole import gather, paths_to
 from mdinsight.series import Column
 
 
@@ -27,7 +27,8 @@ class RadiusOfGyration(Feature):
     mass_weighted
         Weigh atoms by mass, else all alike.
     periodic
-        Make molecules whole first where there is a box.
+        Make molecules whole first where there is a box, along their bonds. Each molecule is taken where its first atom
+        stands, so the parts of a complex may jump by a box vector against each other.
 
     Notes
     -----
@@ -62,15 +63,16 @@ class RadiusOfGyration(Feature):
         used = tuple(int(i) for i in atoms)
         key = f"rg {reference_tag(self.hash)}"
         column = Column(f"rg ({told(self.selection)})", "rg", used, labels.residues_of(used), key, unit="nm")
-        params = np.column_stack(
-            [mass, first_of_molecule(labels.topology, atoms), np.full(len(atoms), float(self.periodic))]
-        )
-        return [part(self, [column], kernel, atoms[:, None], np.zeros(len(atoms)), params, collective=True)]
+        rows, parent, places = paths_to(labels.topology, atoms, self.periodic)
+        weights = np.zeros(len(rows))  # atoms on the way have no weight
+        weights[places] = mass
+        params = np.column_stack([weights, parent, np.full(len(rows), float(self.periodic))])
+        return [part(self, [column], kernel, rows[:, None], np.zeros(len(rows)), params, collective=True)]
 
 
 @jit
 def kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no-untyped-def]
-    """Index: an atom, then the output. Params: (mass, first of its molecule, periodic)."""
+    """Index: an atom, then the output. Params: (mass, row it is reached from, periodic)."""
     cell = prepare_box(box, has_box and params[0, 2] > 0.0)
     x = gather(xyz, index, params[:, 1], cell)
     total = 0.0

@@ -36,6 +36,9 @@ KINDS = {
     "rmsd": lambda frame: RMSD(frame, "element C"),
     "positions": lambda frame: Positions(frame, "element C"),
     "positions, others aligned": lambda frame: Positions(frame, "all", align="element C or element N"),
+    "rmsd of a few atoms far apart": lambda frame: RMSD(frame, "index 1 or index 10 or index 18"),
+    "positions of a few atoms far apart": lambda frame: Positions(frame, "index 1 10", align="index 4 10 18 20"),
+    "rg of a few atoms far apart": lambda frame: RadiusOfGyration("index 1 or index 10 or index 18"),
     "rg": lambda frame: RadiusOfGyration("all"),
     "rg, not weighted": lambda frame: RadiusOfGyration("element C", mass_weighted=False),
     "union": lambda frame: Torsions("psi") + Distances("element O") + RMSD(frame, "element N or element O or name CA"),
@@ -94,6 +97,75 @@ def test_images_do_not_matter(frames, box):
     xyz = frames.xyz[7].astype(np.float64)
     wrapped = xyz + rng.integers(-3, 4, size=(len(xyz), 3)) @ box
     np.testing.assert_allclose(bound.value(wrapped, box), bound.value(xyz), atol=1e-10)
+
+
+ENDS = "resSeq 1 to 3 or resSeq 18 to 20"
+
+
+def long_chain(bonds=True, ligand=0):
+    """Twenty beads 5.7 nm long in a box of 7 nm, and a ligand without bonds; whole."""
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    beads = [
+        topology.add_atom("CA", mdtraj.element.carbon, topology.add_residue("ALA", chain, resSeq=i + 1))
+        for i in range(20)
+    ]
+    for i in range(19 if bonds else 0):
+        topology.add_bond(beads[i], beads[i + 1])
+    residue = topology.add_residue("LIG", topology.add_chain(), resSeq=1)
+    for i in range(ligand):
+        topology.add_atom(f"C{i}", mdtraj.element.carbon, residue)
+    steps = np.arange(20.0)
+    xyz = np.column_stack([0.3 * steps, 0.1 * np.sin(2 * steps), 0.1 * np.cos(3 * steps)])
+    xyz = np.vstack([xyz, [3.4, 3.0, 3.0] + 0.15 * np.arange(ligand)[:, None] * [1.0, 0.3, 0.1]])
+    return mdtraj.Trajectory(xyz[None].astype(np.float32), topology), 7.0 * np.eye(3)
+
+
+@pytest.mark.parametrize("selection", ["all", ENDS, "resSeq 1 or resSeq 11 or resSeq 20"])
+def test_a_sparse_selection_of_a_long_molecule_stays_whole(selection):
+    """Neighbours in the selection are further apart than half the box; those along the bonds are not."""
+    frame, box = long_chain()
+    features = RMSD(frame, selection) + RadiusOfGyration(selection) + Positions(frame, selection)
+    bound = features.bind(frame.topology)
+    xyz = frame.xyz[0].astype(np.float64)
+    expected = bound.value(xyz)
+    chosen = xyz[frame.topology.select(selection)]
+    np.testing.assert_allclose(expected[0], 0.0, atol=1e-9)
+    np.testing.assert_allclose(
+        expected[1], np.sqrt(((chosen - chosen.mean(axis=0)) ** 2).sum(axis=1).mean()), rtol=1e-9
+    )
+    np.testing.assert_allclose(expected[2:], chosen.ravel(), atol=1e-9)
+    wrapped = xyz + np.random.default_rng(0).integers(-2, 3, size=xyz.shape) @ box
+    np.testing.assert_allclose(bound.value(xyz, box), expected, atol=1e-9)
+    np.testing.assert_allclose(bound.value(wrapped, box), expected, atol=1e-9)
+    assert set(bound.parts[0].columns[0].atoms) == set(frame.topology.select(selection))
+    wrapped += np.random.default_rng(1).normal(0, 0.02, xyz.shape)
+    cotangent = np.random.default_rng(2).normal(size=bound.n_columns)
+    analytic, difference = bound.vjp(wrapped, cotangent, box), numerical(bound, wrapped, cotangent, box)
+    np.testing.assert_allclose(analytic, difference, atol=2e-7 * np.abs(difference).max(), rtol=0)
+    assert not analytic[np.setdiff1d(np.arange(20), frame.topology.select(selection))].any()
+
+
+def test_only_the_atoms_on_the_way_are_read():
+    frame, _ = long_chain(ligand=3)
+    np.testing.assert_array_equal(RMSD(frame, "resSeq 3 5 7 and name CA").bind(frame.topology).atoms, range(2, 7))
+    apart = RMSD(frame, "resSeq 3 5 7 and name CA", periodic=False).bind(frame.topology)
+    np.testing.assert_array_equal(apart.atoms, [2, 4, 6])
+
+
+def test_a_molecule_without_bonds_stays_whole_too():
+    frame, box = long_chain(ligand=6)
+    xyz = frame.xyz[0].astype(np.float64)
+    for selection in ("resname LIG", "all"):
+        bound = RadiusOfGyration(selection).bind(frame.topology)
+        wrapped = xyz.copy()
+        wrapped[22:] += [7.0, 0.0, -7.0]
+        np.testing.assert_allclose(bound.value(wrapped, box), bound.value(xyz), rtol=1e-9)
+    frame, box = long_chain(bonds=False)
+    xyz = frame.xyz[0].astype(np.float64)
+    bound = RadiusOfGyration("all").bind(frame.topology)
+    wrapped = xyz + np.random.default_rng(0).integers(-2, 3, size=xyz.shape) @ box
+    np.testing.assert_allclose(bound.value(wrapped, box), bound.value(xyz), rtol=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
