@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -63,12 +63,25 @@ def bootstrap_groups(series: TimeSeries, lag: int, most: int = 32, fewest: int =
     return [[block] for block in blocks]
 
 
+def typical_length(blocks: Iterable[Block], lag: int = 0) -> float:
+    """Frames of one uninterrupted piece: half of the data lie in pieces at least as long.
+
+    With a lag the blocks are of pairs, which reach over ``lag`` frames more.
+    """
+    lengths = np.sort([len(block) + lag for block in blocks])
+    return float(lengths[np.searchsorted(np.cumsum(lengths), 0.5 * lengths.sum())])
+
+
 @dataclass(frozen=True)
 class Folds:
-    """Blocks of FRAMES in each fold: no frame of one fold is within the lag of a frame of another."""
+    """Blocks of FRAMES in each fold: no frame of one fold is within the lag of a frame of another.
+
+    ``whole`` tells whether a block is a whole trajectory, else trajectories were cut.
+    """
 
     blocks: tuple[tuple[Block, ...], ...]
     how: str
+    whole: bool = True
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -110,7 +123,7 @@ def make_folds(series: TimeSeries, lag: int, folds: int, seed: int, warn: bool =
     else:
         size, gap = (units.format_lag(frames, series.dt) for frames in (np.median([len(b) for b in blocks]), lag))
         how = f"by {len(blocks)} blocks of about {size}, {gap} apart"
-    return Folds(_balanced(blocks, int(folds), seeds.generator(seed, "folds", int(folds))), how)
+    return Folds(_balanced(blocks, int(folds), seeds.generator(seed, "folds", int(folds))), how, whole)
 
 
 def _cut(series: TimeSeries, lag: int, folds: int, kept: Sequence[int]) -> list[Block]:

@@ -20,7 +20,7 @@ from mdinsight.cvs._base import (
     spread_out,
     varying_columns,
 )
-from mdinsight.cvs._blocks import Block, bootstrap_groups
+from mdinsight.cvs._blocks import Block, bootstrap_groups, typical_length
 from mdinsight.cvs._decompose import Modes, reversible_modes, singular_modes, variance_modes
 from mdinsight.cvs._models import LinearCV
 from mdinsight.cvs._moments import Moments, block_moments, combine
@@ -83,7 +83,7 @@ class LinearEstimator(CVEstimator):
         lag = 0 if self.lag is None else series.lag_frames(self.lag)
         most = max(1, min(32, _BLOCK_BYTES // (24 * series.n_columns**2)))
         groups = _merge(bootstrap_groups(series, lag), most)
-        length = float(np.mean([sum(len(block) for block in group) for group in groups]))
+        length = typical_length((block for group in groups for block in group), lag)
         with one_thread(series.n_columns):
             parts = block_moments(series, lag, groups, chunk)
             self.model_ = self._from_moments(parts, Source(series, lag, length))

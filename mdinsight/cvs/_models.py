@@ -43,7 +43,8 @@ class CVModel(Model):
     samples
         (n_bootstrap, k) the leading eigenvalues of resampled data.
     block_frames
-        Mean length in frames of the blocks that were resampled.
+        Typical length in frames of one uninterrupted piece of the data (a trajectory, or a block of one): half of the
+        frames lie in pieces at least as long.
     n_frames
         Number of frames that it was fitted on.
     deviations
@@ -251,8 +252,8 @@ class CVModel(Model):
                 bool(block >= 3 * t),
                 f"the interval comes from {len(self.samples)} resamplings of pieces of about {form(block)}; "
                 f"the slowest timescale is {form(t)}",
-                "The pieces hardly hold the slowest process, so its interval is too narrow; "
-                "longer trajectories are needed",
+                "The pieces hardly hold the slowest process, so its interval is too narrow, and where they do not start "
+                "in equilibrium its timescale is too short; longer trajectories are needed",
             ),
             *self._resampled(slowest),
         )

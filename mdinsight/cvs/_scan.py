@@ -179,7 +179,7 @@ _Result = tuple[np.ndarray, np.ndarray, int, Estimate]
 
 def _at_lag(estimator: CVEstimator, series: TimeSeries, split: Folds, dims: list[int], lag: int) -> _Result:
     ours = clone(estimator).set_params(lag=lag)
-    _, train, test = fold_scores(ours, series, split, lag, lag, dims)
+    _, train, test, _ = fold_scores(ours, series, split, lag, lag, dims)
     j = one_standard_error(test)
     most = max(dims) if isinstance(ours, LinearEstimator) else dims[j]
     ours.set_params(dim=min(most, series.n_columns) if isinstance(ours, LinearEstimator) else most)

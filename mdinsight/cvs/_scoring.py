@@ -13,10 +13,10 @@ from sklearn.base import clone
 
 from mdinsight import units
 from mdinsight.cvs._base import CVEstimator, resolve_dim, varying_columns
-from mdinsight.cvs._blocks import Block, Folds, make_folds, pairs_in, take_blocks
+from mdinsight.cvs._blocks import Block, Folds, make_folds, pairs_in, take_blocks, typical_length
 from mdinsight.cvs._decompose import vamp2
 from mdinsight.cvs._linear import LinearEstimator
-from mdinsight.cvs._models import CVModel
+from mdinsight.cvs._models import CVModel, implied
 from mdinsight.cvs._moments import Moments, block_moments, combine
 from mdinsight.errors import DegenerateError, LagError, ParameterError, StatisticsWarning
 from mdinsight.parallel import Workers, one_thread, ordered_map
@@ -33,6 +33,10 @@ SLOWER_THAN_THE_LAG = float(np.exp(-2.0))
 """What a process whose timescale is the lag adds to VAMP-2; a slower one adds more."""
 
 
+_TIMESCALES_A_BLOCK = 3.0
+"""Blocks of one trajectory must be longer than this many slowest timescales to count as independent of each other."""
+
+
 class Score(Record):
     """A cross-validated VAMP-2 score; the constant function counts 1, so 1 means that nothing slow was found.
 
@@ -46,6 +50,11 @@ class Score(Record):
         Lag in frames, time step in ps or None, number of coordinates.
     kind, split, seed
         The estimator, how the data were split, and the seed of the split.
+    timescale
+        Relaxation time of the slowest coordinate in frames, the median over the folds; NaN where there is none.
+    block_frames
+        Typical length in frames of the blocks of one trajectory that the folds are made of; infinite where they are made
+        of whole trajectories.
     """
 
     test: Estimate
@@ -58,6 +67,8 @@ class Score(Record):
     kind: str
     split: str
     seed: int
+    timescale: float = np.nan
+    block_frames: float = np.inf
 
     @property
     def verdict(self) -> Verdict:
@@ -94,6 +105,15 @@ class Score(Record):
                 False,
                 f"overfitted: {both}",
                 "Take fewer features or coordinates, a smaller network or more data",
+            )
+        if self.block_frames < _TIMESCALES_A_BLOCK * self.timescale:
+            slow, block = (_told(frames, self.dt) for frames in (self.timescale, self.block_frames))
+            return Verdict(
+                subject,
+                False,
+                f"the blocks are not independent: they are about {block} of one trajectory, the slowest timescale is "
+                f"{slow} ({both})",
+                "A drift would look the same; take more or longer trajectories, or fewer folds",
             )
         return Verdict(subject, True, f"fine: {both}")
 
@@ -159,7 +179,9 @@ def score_cv(
     fit_lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag)
     split = make_folds(series, max(scored_lag, fit_lag), folds, seed)
     with one_thread(series.n_columns):
-        dims, train, test = fold_scores(estimator, series, split, fit_lag, scored_lag, [estimator.dim], workers)
+        dims, train, test, slowest = fold_scores(
+            estimator, series, split, fit_lag, scored_lag, [estimator.dim], workers
+        )
     warn_of_gaps(test[:, 0])
     kind = type(estimator).__name__
     return Score(
@@ -173,7 +195,17 @@ def score_cv(
         kind,
         split.how,
         seed,
+        _median(implied(slowest, float(max(fit_lag, 1)))) if fit_lag else np.nan,
+        np.inf if split.whole else typical_length(block for blocks in split.blocks for block in blocks),
     )
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.nanmedian(values)) if not np.isnan(values).all() else np.nan
+
+
+def _told(frames: float, dt: float | None) -> str:
+    return f"{frames:.3g} frames" if dt is None else units.format_time(frames * dt)
 
 
 def scoring_lag(estimator: CVEstimator, series: TimeSeries, lag: Any) -> int:
@@ -225,7 +257,7 @@ def fold_scores(
     lag: int,
     dims: Sequence[Any],
     workers: Workers = 1,
-) -> tuple[list[int], np.ndarray, np.ndarray]:
+) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray]:
     """Scores of every fold and dimension.
 
     Returns
@@ -234,31 +266,35 @@ def fold_scores(
         The number of coordinates of each of ``dims`` as fitted (a fraction of the variance becomes a number).
     train, test
         (folds, len(dims)) VAMP-2 scores; NaN where a fold has too little data.
+    slowest
+        (folds,) the largest eigenvalue of the model fitted without the fold.
     """
     if isinstance(estimator, LinearEstimator):
         return _linear_scores(estimator, series, split, fit_lag, lag, dims)
     tasks = [(fold, dim) for fold in range(len(split)) for dim in dims]
     results = list(ordered_map(partial(_fit_and_score, estimator, series, split, lag), tasks, workers))
-    table = np.array(results, dtype=np.float64).reshape(len(split), len(dims), 3)
+    table = np.array(results, dtype=np.float64).reshape(len(split), len(dims), 4)
     counts = [int(np.nanmax(table[:, j, 0])) if np.isfinite(table[:, j, 0]).any() else 0 for j in range(len(dims))]
-    return counts, table[:, :, 1], table[:, :, 2]
+    return counts, table[:, :, 1], table[:, :, 2], table[:, 0, 3]
 
 
 def _linear_scores(
     estimator: LinearEstimator, series: TimeSeries, split: Folds, fit_lag: int, lag: int, dims: Sequence[Any]
-) -> tuple[list[int], np.ndarray, np.ndarray]:
+) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray]:
     estimator.check()
     scored = [block_moments(series, lag, [pairs_in(blocks, lag)])[0] for blocks in split.blocks]
     fitted = scored
     if fit_lag != lag:
         fitted = [block_moments(series, fit_lag, [pairs_in(blocks, fit_lag)])[0] for blocks in split.blocks]
     train, test = np.full((2, len(split), len(dims)), np.nan)
+    slowest = np.full(len(split), np.nan)
     sizes = [0] * len(dims)
     for fold in range(len(split)):
         others = [i for i in range(len(split)) if i != fold]
         moments = combine([fitted[i] for i in others])
         keep = varying_columns(moments, series.names, warn=fold == 0)
         modes = estimator.modes(moments.only(keep))
+        slowest[fold] = modes.values[0]
         seen, unseen = combine([scored[i] for i in others]).only(keep), scored[fold].only(keep)
         for j, dim in enumerate(dims):
             k = resolve_dim(dim, modes.values**2 if fit_lag else modes.values, warn=False)
@@ -266,7 +302,7 @@ def _linear_scores(
             reversible = estimator.kind != "VAMP"  # as CVModel.reversible
             train[fold, j] = _projected_score(seen, modes.left[:, :k], modes.right[:, :k], reversible)
             test[fold, j] = _projected_score(unseen, modes.left[:, :k], modes.right[:, :k], reversible)
-    return sizes, train, test
+    return sizes, train, test, slowest
 
 
 def _projected_score(moments: Moments, left: np.ndarray, right: np.ndarray, reversible: bool) -> float:
@@ -285,7 +321,7 @@ def _score(moments: Moments) -> float:
 
 def _fit_and_score(
     estimator: CVEstimator, series: TimeSeries, split: Folds, lag: int, task: tuple[int, Any]
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, float]:
     fold, dim = task
     train, test = split.train(fold), split.test(fold)
     ours = clone(estimator).set_params(dim=dim)
@@ -294,8 +330,9 @@ def _fit_and_score(
     try:
         model = ours.fit(take_blocks(series, train)).model
     except (DegenerateError, LagError):
-        return np.nan, np.nan, np.nan
-    return float(model.dim), model_score(model, series, train, lag), model_score(model, series, test, lag)
+        return np.nan, np.nan, np.nan, np.nan
+    seen, unseen = (model_score(model, series, blocks, lag) for blocks in (train, test))
+    return float(model.dim), seen, unseen, float(model.eigenvalues[0])
 
 
 def model_score(model: CVModel, series: TimeSeries, blocks: Sequence[Block], lag: int) -> float:

@@ -17,7 +17,7 @@ from mdinsight.cvs._base import (
     check_positive,
     varying_columns,
 )
-from mdinsight.cvs._blocks import Block, Folds, bootstrap_groups, make_folds, pairs_in
+from mdinsight.cvs._blocks import Block, Folds, bootstrap_groups, make_folds, pairs_in, typical_length
 from mdinsight.cvs._decompose import Modes, reversible_modes, singular_modes, vamp2
 from mdinsight.cvs._moments import Moments, block_moments, combine
 from mdinsight.cvs._network import ACTIVATIONS, NetworkCV, Training
@@ -206,7 +206,7 @@ class VAMPNet(CVEstimator):
             settings=self.settings(),
             eigenvalues=np.zeros(outputs),
             samples=np.zeros((0, 0)),
-            block_frames=float(np.mean([sum(len(b) for b in group) for group in groups])),
+            block_frames=typical_length((block for group in groups for block in group), lag),
             n_frames=series.n_frames,
             deviations=np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0),
             correlations=np.zeros((series.n_columns, outputs)),

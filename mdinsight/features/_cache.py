@@ -21,7 +21,7 @@ from mdinsight.files import atomic
 
 _log = logging.getLogger(__name__)
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Raised whenever a kernel's values change, so that older results are not used again."""
 
 LIMIT = 10_000_000_000

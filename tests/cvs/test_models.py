@@ -217,3 +217,20 @@ def test_verdicts_say_when_the_data_are_too_short(autoregressive):
     assert not visits.holds
     nothing = cvs.TICA(50, dim=1).fit([autoregressive(2000, [2.0], i) for i in range(16)]).model
     assert not nothing.verdicts()[0].holds
+
+
+def test_many_short_trajectories_do_not_add_up_to_a_long_one():
+    """2000 trajectories of 50 frames, all started in one of two states that exchange with t = 333 frames."""
+    generator = np.random.default_rng(0)
+    state, frames = np.zeros(2000), []
+    for _ in range(50):
+        frames.append(state)
+        stay = generator.random(2000) < np.where(state == 0, 0.999, 0.998)
+        state = np.where(stay, state, 1 - state)
+    x = [row[:, None] + 0.01 * generator.standard_normal((50, 1)) for row in np.transpose(frames)]
+    model = cvs.TICA(lag=10, dim=1).fit(x).model
+    verdict = {verdict.subject: verdict for verdict in model.verdicts()}["length of the data"]
+    assert model.block_frames == 50
+    assert float(model.timescales(1).high[0]) < 333  # what the verdict warns of
+    assert not verdict.holds
+    assert "pieces of about 50 frames" in verdict.says and "longer trajectories" in verdict.remedy

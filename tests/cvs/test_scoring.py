@@ -144,3 +144,23 @@ def test_standard_error_counts_the_shared_training_data():
     scores = np.array([1.0, 1.2, 1.4, 1.1, np.nan])
     spread = np.std(scores[:4], ddof=1)
     assert standard_error(scores) == pytest.approx(spread * np.sqrt(1 / 4 + 1 / 3))
+
+
+def test_blocks_of_a_drift_are_not_independent():
+    walk = np.cumsum(np.random.default_rng(0).standard_normal((3000, 3)), axis=0)
+    score = cvs.score_cv(cvs.TICA(lag=10, dim=1), [walk])
+    assert not score.verdict.holds
+    one = np.repeat([0.0, 1.0], 3000)[:, None] + 0.1 * np.random.default_rng(1).standard_normal((6000, 3))
+    score = cvs.score_cv(cvs.TICA(lag=10, dim=1), [one])  # a single transition
+    assert not score.verdict.holds
+
+
+@pytest.mark.parametrize("estimator", [cvs.TICA(3, dim=1), cvs.VAMPNet(3, dim=1, seeds=1, epochs=3, layers=(8,))])
+def test_blocks_of_one_trajectory_must_be_longer_than_the_process(estimator, autoregressive):
+    short, long = autoregressive(1000, [100.0], 1), autoregressive(20_000, [20.0], 1)
+    score = cvs.score_cv(estimator, [long], folds=5)
+    assert score.verdict.holds and score.timescale == pytest.approx(20, rel=0.2)
+    assert score.block_frames == pytest.approx(2000, rel=0.01)
+    score = cvs.score_cv(estimator, [short], folds=5)
+    assert not score.verdict.holds and "not independent" in score.verdict.says
+    assert np.isinf(cvs.score_cv(estimator, np.array_split(long, 5), folds=5).block_frames)
