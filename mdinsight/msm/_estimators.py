@@ -86,9 +86,10 @@ class BayesianMSM(Estimator[MarkovModel]):
 
     Notes
     -----
-    Each sample weights the transitions of every block of five lags with an exponential variate (Rubin,
-    10.1214/aos/1176345338) and is the maximum-likelihood matrix of the weighted counts. At a lag of one frame, with
-    blocks of one frame and without detailed balance this is the Dirichlet posterior of the rows.
+    Each sample weights the transitions of every block of five lags with a gamma variate (the Bayesian bootstrap,
+    Rubin, 10.1214/aos/1176345338) and is the maximum-likelihood matrix of the weighted counts. At a lag of one frame,
+    with blocks of one frame and without detailed balance this is the Dirichlet posterior of the rows. Rows that rest
+    on few blocks are drawn from their own Dirichlet posterior as well, so that a state visited once has no sharp rate.
     """
 
     def __init__(self, lag: Any, n_samples: int = 100, seed: int = 0, reversible: bool = True) -> None:

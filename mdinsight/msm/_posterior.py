@@ -5,9 +5,13 @@ drawn by giving each count an exponential weight (the Bayesian bootstrap, Rubin,
 windows are not independent: one crossing lies in as many windows as the lag has frames. So the weights are drawn for
 blocks of time several lags long instead, and all windows of a block share one: at a lag of one frame and blocks of
 one frame this is the Dirichlet posterior; in general, k crossings give an uncertainty of 1 / sqrt(k), which is what
-they are worth. (Statistical inefficiencies computed state by state, the usual "effective counts", see only
-correlation among the visits to one state; with many states they take overlapping windows as independent, and the 95 %
-interval held the exact timescale in 3 to 5 of 10 repeats of the double well of ``tests/msm/test_posterior.py``.)
+they are worth. (Statistical inefficiencies computed state by state, the usual "effective counts", see only correlation
+among the visits to one state; with many states they take overlapping windows as independent, and the 95 % interval
+held the exact timescale in 3 to 5 of 10 repeats of the double well of ``tests/msm/test_posterior.py``.)
+
+Where few blocks hold the windows of a state, they vary too little among themselves: of a state visited once, within
+one block, all windows share a weight, which cancels in its row. What is missing, a part 1 / n of the row's own
+variance for n blocks, is added as Dirichlet noise of its independent windows, one a lag.
 """
 
 from __future__ import annotations
@@ -20,13 +24,21 @@ from mdinsight import seeds
 from mdinsight.states import Discrete
 
 LENGTH = 5
-"""Length of a block in lags, where the data are long enough for ENOUGH of them."""
+"""Length of a block in lags. In shorter ones the windows of one event often lie in two, which count as two events."""
 
-ENOUGH = 50
+FLOOR = 1e-4
+"""Least factor that the noise puts on a count, so that no sample falls apart."""
 
 
 def sample_posterior(
-    used: Discrete, active: np.ndarray, lag: int, reversible: bool, n_samples: int, seed: int, *keys: seeds.Key
+    used: Discrete,
+    active: np.ndarray,
+    lag: int,
+    reversible: bool,
+    n_samples: int,
+    seed: int,
+    *keys: seeds.Key,
+    length: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Transition matrices (n_samples, n, n), their stationary distributions (n_samples, n), and the number of blocks.
 
@@ -42,14 +54,21 @@ def sample_posterior(
         Estimate each sample under detailed balance.
     n_samples, seed, keys
         How many, and the branch of the seed that decides them.
+    length
+        Frames in a block; None takes five lags.
     """
-    flat, block = _windows(used, active, lag)
+    flat, block, borders = _windows(used, active, lag, LENGTH * lag if length is None else length)
     n, blocks = len(active), int(block.max()) + 1
+    # the weights of an event whose windows lie on both sides of a border vary less: (L^2 - 1) / 3L windows' worth
+    shape = 1.0 - min(0.5, borders * (lag - 1 / lag) / 3 / len(flat))
+    seen, noise = _row_noise(flat, block, n, lag)
     rng = seeds.generator(seed, "msm.posterior", lag, *keys)
     matrices, stationary = np.empty((n_samples, n, n)), np.empty((n_samples, n))
     for i in range(n_samples):
-        weights = rng.exponential(size=blocks)
-        counts = np.bincount(flat, weights=weights[block], minlength=n * n).reshape(n, n)
+        weights = rng.standard_gamma(shape, size=blocks)
+        counts = np.bincount(flat, weights=weights[block], minlength=n * n)
+        counts[seen] *= np.maximum(rng.standard_gamma(noise) / noise, FLOOR)
+        counts = counts.reshape(n, n)
         if reversible:
             matrices[i], stationary[i] = reversible_estimate(counts)
         else:
@@ -86,17 +105,29 @@ def reversible_estimate(counts: np.ndarray, tolerance: float = 1e-10) -> tuple[n
     return x / total[:, None], total / total.sum()
 
 
-def block_length(lengths: np.ndarray, lag: int) -> int:
-    """Frames in a block: five lags, fewer where that leaves less than 50 blocks, but never less than one lag."""
-    windows = int(np.maximum(lengths - lag, 0).sum())
-    return int(np.clip(windows // ENOUGH, lag, LENGTH * lag))
+def _row_noise(flat: np.ndarray, block: np.ndarray, n: int, lag: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of states that were seen, and the shape of the gamma noise on the count of each.
+
+    With shapes (independent counts of the pair) x (blocks that hold the row), its variance is the Dirichlet one for a
+    row within one block and vanishes for a row in many, or where each window is a block.
+    """
+    counts = np.bincount(flat, minlength=n * n).astype(np.float64)
+    rows = counts.reshape(n, n).sum(axis=1)
+    n_blocks = int(block.max()) + 1
+    held, windows = np.unique(flat // n * n_blocks + block, return_counts=True)
+    effective = rows**2 / np.bincount(held // n_blocks, weights=windows.astype(np.float64) ** 2, minlength=n)
+    missing = np.maximum(1 / effective - 1 / rows, 1e-9)  # none if each window is a block
+    independent = np.maximum(rows / lag, 1.0)
+    seen = np.flatnonzero(counts)
+    return seen, counts[seen] * (independent / rows / missing)[seen // n]
 
 
-def _windows(used: Discrete, active: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pair of states (as one number) and the block of every window between active states."""
+def _windows(used: Discrete, active: np.ndarray, lag: int, length: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """The pair of states (as one number) and the block of every window between active states, and the number of
+    borders between blocks within trajectories."""
     position = np.full(used.n_states, -1, dtype=np.int64)
     position[active] = np.arange(len(active))
-    length, first = block_length(used.lengths, lag), 0
+    first = 0
     flat, block = [], []
     for array in used.arrays:
         states = position[array]
@@ -109,4 +140,4 @@ def _windows(used: Discrete, active: np.ndarray, lag: int) -> tuple[np.ndarray, 
         block.append(number[inside])
         first += pieces
     labels = np.unique(np.concatenate(block), return_inverse=True)[1]
-    return np.concatenate(flat), labels
+    return np.concatenate(flat), labels, first - len(used)

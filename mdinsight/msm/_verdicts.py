@@ -70,7 +70,10 @@ def _intervals(model: MarkovModel) -> Verdict:
     if model.n_samples == 0:
         return Verdict("intervals", False, "a maximum-likelihood model has none", "use BayesianMSM for intervals")
     says = f"from {model.n_samples} samples over {model.n_blocks} independent blocks of time"
-    return Verdict("intervals", model.n_blocks >= 20, says, "run longer, or take a shorter lag")
+    holds = model.n_blocks >= 20
+    if not holds:
+        says += ", too few to tell how much they vary"
+    return Verdict("intervals", holds, says, "run longer, or take a shorter lag")
 
 
 def summary(model: MarkovModel) -> str:

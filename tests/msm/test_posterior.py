@@ -8,7 +8,7 @@ from deeptime.data import double_well_discrete
 from deeptime.markov.tools.estimation import transition_matrix
 
 from mdinsight.msm import BayesianMSM, MaximumLikelihoodMSM
-from mdinsight.msm._posterior import block_length, reversible_estimate, sample_posterior
+from mdinsight.msm._posterior import reversible_estimate, sample_posterior
 from mdinsight.states import as_discrete
 
 
@@ -54,9 +54,8 @@ def test_coverage_with_many_states_and_overlapping_windows(simulate) -> None:
 
 def test_one_frame_blocks_are_the_dirichlet_posterior(chain, simulate) -> None:
     discrete = as_discrete([simulate(chain[0], 51, seed=5)])
-    assert block_length(discrete.lengths, 1) == 1  # 50 windows, 50 blocks
     counts = MaximumLikelihoodMSM(1).fit(discrete).model.count_matrix
-    samples, _, blocks = sample_posterior(discrete, np.unique(discrete.arrays[0]), 1, False, 4_000, 0)
+    samples, _, blocks = sample_posterior(discrete, np.unique(discrete.arrays[0]), 1, False, 4_000, 0, length=1)
     rows = counts.sum(axis=1, keepdims=True)
     mean = counts / rows
     assert blocks == 50
@@ -71,6 +70,32 @@ def test_interval_of_k_crossings_is_one_over_root_k() -> None:
         model = BayesianMSM(lag, n_samples=400, seed=1).fit([array]).model
         spread = np.std(np.log(model.samples[:, 0, 1]))
         assert 0.6 / np.sqrt(20) < spread < 1.5 / np.sqrt(20)
+
+
+@pytest.mark.parametrize("begin", [1010, 1045])
+def test_a_state_visited_once_is_left_at_an_unknown_rate(begin: int) -> None:
+    """One visit of 20 frames, within a block or across a border, is one exit: a factor of 0.27 to 40."""
+    array = np.zeros(4000, dtype=int)
+    array[begin : begin + 20] = 1
+    model = BayesianMSM(10, n_samples=400).fit([array]).model
+    passage = model.mfpt(1, 0)
+    assert passage.value == pytest.approx(20.0)
+    assert passage.low < 13 and passage.high > 100
+    shares = model.populations()
+    assert shares.high[1] / shares.low[1] > 20
+
+
+def test_a_few_blocks_are_confessed(simulate) -> None:
+    matrix = np.array([[0.99, 0.01], [0.01, 0.99]])
+    exact, found = -1.0 / np.log(0.98), []
+    for repeat in range(80):
+        model = BayesianMSM(40, n_samples=100, seed=repeat).fit([simulate(matrix, 3000, seed=repeat)]).model
+        figure = model.timescales(1)
+        found.append((figure.low, figure.high))
+        verdict = model.verdicts()[-1]
+        assert not verdict.holds and "15 independent blocks of time, too few" in verdict.says
+    assert coverage(found, np.array([exact]))[0] >= 0.8
+    assert BayesianMSM(10).fit([simulate(matrix, 3000, seed=0)]).model.verdicts()[-1].holds
 
 
 @pytest.mark.parametrize("seed", range(5))
