@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CORE = 0.8
 ENOUGH = 10
+LIFETIME = 5.0
+"""Least lifetime in lags: passage times to a state that lives five lags come out about a tenth too long."""
 
 
 class Macrostates(Record):
@@ -46,6 +48,8 @@ class Macrostates(Record):
         is over within the lag is none (``MarkovModel.crossings``).
     dt
         ps between frames, None where not known.
+    lag
+        Of the model, in frames.
 
     Notes
     -----
@@ -61,6 +65,7 @@ class Macrostates(Record):
     cores: tuple[np.ndarray, ...]
     crossings: np.ndarray
     dt: float | None = None
+    lag: int = 1
 
     def __len__(self) -> int:
         return self.n
@@ -85,6 +90,11 @@ class Macrostates(Record):
         """How often each macrostate was left for another one in the data, (n,)."""
         return self.crossings.sum(axis=1)
 
+    @property
+    def lifetimes(self) -> np.ndarray:
+        """How long each macrostate lives, (n,) in frames: -lag / ln(metastability)."""
+        return -self.lag / np.log(np.clip(self.metastability.value, 1e-300, 1.0 - 1e-13))
+
     def assign(self, dtrajs: Any) -> list[np.ndarray]:
         """The macrostate of each frame; -1 outside the active states."""
         discrete = as_discrete(dtrajs)
@@ -93,7 +103,8 @@ class Macrostates(Record):
         return [table[array] for array in discrete.arrays]
 
     def verdicts(self) -> tuple[Verdict, ...]:
-        """One verdict a macrostate: was it entered and left often enough for its interval to mean something."""
+        """One verdict a macrostate: was it entered and left often enough for its interval to mean something; and
+        whether all live long enough for steps of one lag to see their visits."""
         found = []
         for number in range(self.n):
             entries, exits = int(self.entries[number]), int(self.exits[number])
@@ -106,7 +117,16 @@ class Macrostates(Record):
                 f"until at least {ENOUGH} of each are seen"
             )
             found.append(Verdict(f"macrostate {number}", holds, says, remedy))
-        return tuple(found)
+        return (*found, self._lifetime())
+
+    def _lifetime(self) -> Verdict:
+        number = int(np.argmin(self.lifetimes))
+        lags = float(self.lifetimes[number]) / self.lag
+        holds = lags > LIFETIME
+        says = f"macrostate {number} lives {lags:.3g} lags, the shortest of all"
+        if not holds:
+            says += ": steps of one lag miss shorter visits, so that passage times to it come out too long"
+        return Verdict("lifetimes", holds, says, "take a shorter lag or fewer macrostates")
 
     def summary(self) -> str:
         """Populations, exchange times and events in words."""
@@ -149,6 +169,7 @@ def coarse_grain(model: MarkovModel, n: int | None) -> Macrostates:
         tuple(active[core] for core in cores),
         model.crossings([active[core] for core in cores]),
         model.dt,
+        model.lag,
     )
 
 

@@ -96,6 +96,9 @@ class MarkovModel(KineticModel):
     def mfpt(self, A: int | Sequence[int] | np.ndarray, B: int | Sequence[int] | np.ndarray) -> Estimate:
         """Mean first passage time from the states A to the states B.
 
+        The model sees where the system is once a lag: a visit to B that is over within the lag is missed, and the time
+        comes out too long where B does not live for several lags (``Macrostates.verdicts``, "lifetimes").
+
         Parameters
         ----------
         A, B
@@ -116,6 +119,8 @@ class MarkovModel(KineticModel):
 
     def tpt(self, A: int | Sequence[int] | np.ndarray, B: int | Sequence[int] | np.ndarray) -> Flux:
         """The reactive flux from the states A to the states B (original numbers): committors, rate, pathways.
+
+        Visits shorter than the lag are missed, as in :meth:`mfpt`.
 
         Raises
         ------

@@ -82,7 +82,23 @@ def test_flicker_is_no_event() -> None:
         assert not transitions.holds and "seen once one way and once back" in transitions.says
         found = model.pcca(2)
         np.testing.assert_array_equal([*found.entries, *found.exits], 1)
-        assert not any(verdict.holds for verdict in found.verdicts())
+        assert not any(verdict.holds for verdict in found.verdicts()[:2])
+
+
+def test_visits_shorter_than_the_lag_are_confessed(simulate) -> None:
+    """States that live 33 to 100 frames: at a lag of 20 the way from 0 to 2 looks a third longer than it is."""
+    matrix = np.array([[0.97, 0.03, 0.0], [0.02, 0.97, 0.01], [0.0, 0.03, 0.97]])
+    exact = np.linalg.solve(np.eye(2) - matrix[:2, :2], np.ones(2))[0]
+    array = simulate(matrix, 60_000, seed=0)
+    long = MaximumLikelihoodMSM(20).fit([array]).model
+    assert long.mfpt(0, 2).value > 1.2 * exact
+    verdict = long.pcca(3).verdicts()[-1]
+    assert verdict.subject == "lifetimes" and not verdict.holds
+    assert "passage times to it come out too long" in verdict.says and "shorter lag" in verdict.remedy
+    short = MaximumLikelihoodMSM(1).fit([array]).model
+    assert short.mfpt(0, 2).value == pytest.approx(exact, rel=0.1)
+    assert short.pcca(3).verdicts()[-1].holds
+    np.testing.assert_allclose(np.sort(short.pcca(3).lifetimes), [33, 33, 33], rtol=0.1)
 
 
 @pytest.mark.parametrize(("wrong", "lag"), [(0.0, 1), (0.0, 20), (0.05, 20), (0.1, 50)])
