@@ -47,7 +47,8 @@ class Set:
 SETS = {
     "ala3": Set(3, (HELIX, STRAND, PPII, LEFT, HELIX, STRAND), 5_000.0, 2.5, "obc2", 200, 0.004, 3.0),
     "ala2_water": Set(1, (C5, C5), 40.0, 0.2, "tip3p", 300),
-    "ala2": Set(1, (C7EQ, C5, C7AX, C7EQ, C5, C7EQ, C5, C7EQ) * 2, 16_000.0, 2.0, "vacuum", 100),
+    "ala2": Set(1, (C7EQ, C5, C7AX, C7EQ, C5, C7EQ, C5, C7EQ) * 2, 64_000.0, 16.0, "vacuum", 1000),
+    "ala2_fast": Set(1, (C7EQ, C5, C7AX, C7EQ, C5, C7EQ, C5, C7EQ), 4_000.0, 0.5, "vacuum", 100),
 }
 
 
