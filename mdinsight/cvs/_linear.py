@@ -119,6 +119,7 @@ class LinearEstimator(CVEstimator):
             eigenvalues=modes.values,
             samples=samples,
             block_frames=source.block_frames,
+            n_blocks=len(parts),
             n_frames=series.n_frames,
             mean=spread_out(ours.mean_0, keep, n),
             matrix=spread_out(left, keep, n),

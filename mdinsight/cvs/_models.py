@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from mdinsight import units
 from mdinsight.cvs._explain import Explanation, explain
@@ -45,6 +46,8 @@ class CVModel(Model):
     block_frames
         Typical length in frames of one uninterrupted piece of the data (a trajectory, or a block of one): half of the
         frames lie in pieces at least as long.
+    n_blocks
+        How many units (trajectories, groups of them, or blocks) were resampled.
     n_frames
         Number of frames that it was fitted on.
     deviations
@@ -64,6 +67,7 @@ class CVModel(Model):
     eigenvalues: np.ndarray
     samples: np.ndarray
     block_frames: float
+    n_blocks: int
     n_frames: int
     deviations: np.ndarray
     correlations: np.ndarray
@@ -182,9 +186,13 @@ class CVModel(Model):
     def timescales(self, k: int | None = None) -> Estimate:
         """Relaxation time -lag / ln(eigenvalue) of the first ``k`` coordinates (by default all that the model keeps).
 
-        In ps where the time step is known, else in frames. The 95 % interval is a bootstrap over trajectories (or
-        blocks). An eigenvalue that is not positive has no timescale (NaN). Of VAMP's singular values these are
-        timescales only so far as the data are in equilibrium; of a network the interval holds the network fixed.
+        In ps where the time step is known, else in frames. An eigenvalue that is not positive has no timescale (NaN). Of
+        VAMP's singular values these are timescales only so far as the data are in equilibrium; of a network the interval
+        holds the network fixed.
+
+        The 95 % interval is Student's, of the logarithm, with the spread among resampled trajectories (or blocks). On
+        Gaussian processes of known timescales (200 and 50 frames; 20000 to 80000 frames in 1 to 40 trajectories) it holds
+        the true one in 91 to 95 % of the cases.
 
         Raises
         ------
@@ -199,9 +207,8 @@ class CVModel(Model):
         samples = np.full((len(self.samples), k), np.nan)
         width = min(k, self.samples.shape[1]) if len(self.samples) else 0
         samples[:, :width] = implied(self.samples[:, :width], self.lag * step)
-        known = Estimate.from_samples(values, samples, unit)
-        bounded = np.isfinite(values) & ~np.isnan(samples).all(axis=0) if len(samples) else np.zeros(k, bool)
-        return known.replace(low=np.where(bounded, known.low, np.nan), high=np.where(bounded, known.high, np.nan))
+        low, high = _interval(values, samples, self.n_blocks)
+        return Estimate(values, low, high, unit)
 
     def explain(self, top: int = 5) -> Explanation:
         """Which features, and so which residues, make up each coordinate; print it, or read its ``table``."""
@@ -265,7 +272,7 @@ class CVModel(Model):
             Verdict(
                 "visits to the slow process",
                 bool(slowest.low[0] > 0.2 * slowest.value[0]),
-                f"its timescale in resampled data goes from {slowest.low[0]:.3g} to {slowest.high[0]:.3g} {slowest.unit}",
+                f"resampled data let its timescale lie between {slowest.low[0]:.3g} and {slowest.high[0]:.3g} {slowest.unit}",
                 "Some resamplings hardly hold it, so it rests on few trajectories; take more that visit it",
             ),
         )
@@ -332,6 +339,24 @@ def implied(eigenvalues: np.ndarray, lag: float) -> np.ndarray:
     with np.errstate(divide="ignore"):
         times[positive] = -lag / np.minimum(np.log(eigenvalues[positive]), -0.0)
     return np.abs(times)
+
+
+def _interval(values: np.ndarray, samples: np.ndarray, n_blocks: int) -> tuple[np.ndarray, np.ndarray]:
+    """95 % interval of timescales out of resampled ones (n, k); NaN where there is none.
+
+    Quantiles of the resampled ones are too narrow with few blocks: they hold the truth in 85 % of the cases with 16.
+    """
+    usable = np.isfinite(samples) & (samples > 0)
+    logs = np.log(np.where(usable, samples, 1.0))
+    count = usable.sum(axis=0)
+    known = np.isfinite(values) & (count > 1) & (n_blocks > 1)
+    count = np.maximum(count, 2)
+    mean = np.where(usable, logs, 0.0).sum(axis=0) / count
+    spread = np.sqrt(np.where(usable, (logs - mean) ** 2, 0.0).sum(axis=0) / (count - 1))
+    n = max(n_blocks, 2)  # a resampling spreads less than the estimate does, by the root of (n - 1) / n
+    half = float(stdtrit(n - 1, 0.975)) * np.sqrt(n / (n - 1)) * spread
+    with np.errstate(over="ignore"):
+        return np.where(known, values * np.exp(-half), np.nan), np.where(known, values * np.exp(half), np.nan)
 
 
 def _numbered(columns: Sequence[Column]) -> bool:

@@ -207,6 +207,7 @@ class VAMPNet(CVEstimator):
             eigenvalues=np.zeros(outputs),
             samples=np.zeros((0, 0)),
             block_frames=typical_length((block for group in groups for block in group), lag),
+            n_blocks=len(groups),
             n_frames=series.n_frames,
             deviations=np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0),
             correlations=np.zeros((series.n_columns, outputs)),
