@@ -19,6 +19,13 @@ from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
 from mdinsight.states import Discrete, as_discrete
 
+RISE = 1.2
+"""Most that a timescale which only rises with the lag may rise. Few data agree with any value, but not with a trend:
+the same trajectories are counted at each lag, so that where the model is Markovian the timescales move together."""
+
+HOPELESS = 10.0
+"""Ratio of the ends of an interval from which on a timescale tells nothing of a trend."""
+
 
 class ImpliedTimescales(Record):
     """Timescales of models at several lags; where they no longer depend on the lag, the model is Markovian.
@@ -58,7 +65,9 @@ class ImpliedTimescales(Record):
         lags.
 
         The timescales compared are those that are longer than the lag at this lag and, one by one, at the longer
-        ones. At least two longer lags must agree. If there is no such lag, it is the one that fewest longer lags
+        ones. None may lie above this lag's interval at a longer lag, nor do nothing but rise and by more than a fifth,
+        as far as the longer lags resolve it (longer than two lags, its interval within a factor of ten). At least two
+        longer lags must agree. If there is no such lag, it is the one that fewest longer lags
         disagree with, or, where too few lags are shorter than the slowest timescale to compare, the smallest; the
         verdict of :meth:`verdicts` then says that it does not hold.
         """
@@ -77,7 +86,7 @@ class ImpliedTimescales(Record):
             remedy = "compare more and shorter lags, or save frames more often; or find coordinates that show slower processes"
         else:
             longest = units.format_lag(int(self.lags[usable[-1]]), self.dt)
-            says = f"the slowest timescales still change with the lag up to {longest}"
+            says = f"the slowest timescales still change with the lag, up to {longest}"
             if converged:
                 says = f"the slowest timescales agree within their intervals from {lag} to {longest}"
         worst = int(np.argmin(self.fractions))
@@ -104,10 +113,26 @@ class ImpliedTimescales(Record):
             for later in longer:
                 both = resolved[row] & resolved[later]
                 miss += int((both & ~_agree(self.timescales[int(row)], self.timescales[int(later)])).sum())
+            miss += self._rises(int(row), longer)
             if miss == 0 and len(longer) >= 2:
                 return int(row), True
             misses.append(miss if len(longer) >= 2 else np.inf)
         return int(usable[int(np.argmin(misses))]), False
+
+    def _rises(self, row: int, longer: Sequence[Any]) -> int:
+        """How many of the timescales resolved at a lag keep rising at the longer ones."""
+        figures, rises = self.timescales, 0
+        for process in np.flatnonzero(self.resolved()[row]):
+            told = [
+                float(figures.value[later, process])
+                for later in longer
+                if figures.value[later, process] > 2 * self.steps[later]
+                and not figures.high[later, process] > HOPELESS * figures.low[later, process]
+            ]
+            now, above = figures.value[row, process], figures.high[row, process]
+            if told and (max(told) > above or (min(told) > now and max(told) > RISE * now)):
+                rises += 1
+        return rises
 
     def summary(self) -> str:
         """A table of lags and timescales, and the verdicts."""

@@ -46,6 +46,31 @@ def test_memory_shows_as_timescales_that_grow(simulate) -> None:
     assert found.choose_lag() > 1
 
 
+def test_a_rising_timescale_is_not_converged(simulate) -> None:
+    """Frames in the wrong state make the timescale rise to 500 with the lag; the few data agree with nearly any value."""
+    matrix = np.array([[0.999, 0.001], [0.001, 0.999]])
+    accepted = 0
+    for repeat in range(8):
+        rng = np.random.default_rng(repeat)
+        hidden = [simulate(matrix, 1000, seed=100 * repeat + i) for i in range(10)]
+        arrays = [np.where(rng.random(1000) < 0.02, 1 - array, array) for array in hidden]
+        found = implied_timescales(arrays, lags=[1, 2, 5, 10, 21, 44, 94, 200], n_samples=50)
+        accepted += found.verdicts()[0].holds
+        assert found.choose_lag() >= 10  # where nothing converges, not the lag where the rise is steepest
+    assert accepted <= 1
+
+
+@pytest.mark.parametrize("length", [1000, 5000])
+def test_markovian_data_converge_at_short_lags(simulate, length: int) -> None:
+    matrix = np.array([[0.999, 0.001], [0.001, 0.999]])
+    chosen = []
+    for repeat in range(8):
+        arrays = [simulate(matrix, length, seed=100 * repeat + i) for i in range(10)]
+        found = implied_timescales(arrays, lags=[1, 2, 5, 10, 21, 44, 94, 200], n_samples=50)
+        chosen.append(found.choose_lag() if found.verdicts()[0].holds else 1000)
+    assert np.median(chosen) <= 5 and sum(lag < 1000 for lag in chosen) >= 7
+
+
 def test_never_converging_says_so(simulate) -> None:
     drift = np.concatenate([np.repeat(np.arange(10), 50), np.repeat(np.arange(10)[::-1], 50)])
     found = implied_timescales([np.tile(drift, 3)], lags=[1, 3, 10, 30, 100, 200], n_samples=30)
