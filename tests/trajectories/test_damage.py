@@ -302,3 +302,20 @@ def test_a_file_that_changes_after_it_was_opened_is_told(formats, top, tmp_path)
     path.unlink()
     with pytest.raises(TrajectoryError, match="is gone now"):
         traj.read_chunk(0, 20)
+
+
+def test_bits_of_an_xtc_that_do_not_fit_their_frame_are_found(formats, top, tmp_path):
+    """Random bytes within a frame: the bits must end where the frame says, in the ranges that it says."""
+    data, begins = (formats / "box.xtc").read_bytes(), frame_begins(formats / "box.xtc")
+    expected = mdi.open(formats / "box.xtc", top=top)[0].read_chunk(0, 20).xyz
+    rng = np.random.default_rng(0)
+    accepted = 0
+    for frame in np.tile(np.arange(19), 5).tolist():
+        at = int(rng.integers(begins[frame] + 92, begins[frame + 1] - 16))
+        (tmp_path / "bits.xtc").write_bytes(data[:at] + rng.bytes(16) + data[at + 16 :])
+        traj = mdi.open(tmp_path / "bits.xtc", top=top)[0]
+        try:
+            accepted += not np.array_equal(traj.read_chunk(0, 20, [3, 4]).xyz, expected[:, [3, 4]])
+        except TrajectoryError as error:
+            assert f"frame {frame}" in str(error)
+    assert accepted <= 3

@@ -165,6 +165,12 @@ def _put(out: np.ndarray, columns: np.ndarray, atom: int, x: int, y: int, z: int
         out[column, 2] = np.float32(z) * inverse
 
 
+@numba.njit(nogil=True, cache=True, inline="always")
+def _inside(x: int, y: int, z: int, low: np.ndarray, sizes: np.ndarray) -> bool:
+    """Whether a triple lies in the ranges that the frame states for all of its atoms."""
+    return 0 <= x - low[0] < sizes[0] and 0 <= y - low[1] < sizes[1] and 0 <= z - low[2] < sizes[2]
+
+
 @numba.njit(nogil=True, cache=True)
 def _ranges(
     data: np.ndarray, at: int, low: np.ndarray, sizes: np.ndarray, widths: np.ndarray
@@ -212,6 +218,8 @@ def _decode(data: np.ndarray, at: int, end: int, n_atoms: int, columns: np.ndarr
             x, y, z = _three(data, bit, whole, sizes[1], sizes[2])
         bit += whole
         x, y, z = x + low[0], y + low[1], z + low[2]
+        if not _inside(x, y, z, low, sizes):
+            return -1
         change = 0
         flag = _bits(data, bit, 1)
         bit += 1
@@ -231,6 +239,8 @@ def _decode(data: np.ndarray, at: int, end: int, n_atoms: int, columns: np.ndarr
             dx, dy, dz = _three(data, bit, small, size, size)
             bit += small
             nx, ny, nz = x + dx - half, y + dy - half, z + dz - half
+            if not _inside(nx, ny, nz, low, sizes):
+                return -1
             if k == 0:  # the first two are swapped: water compresses better so
                 if atom < last:
                     _put(out, columns, atom, nx, ny, nz, inverse)

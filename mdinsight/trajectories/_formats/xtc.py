@@ -55,11 +55,12 @@ class XTC(Format):
         rows = np.arange(frames.start, frames.stop, frames.step)
         begins, sizes = offsets[rows], offsets[rows + 1] - offsets[rows]
         wanted = scan.n_atoms if atoms is None else int(atoms[-1]) + 1
-        columns = np.full(wanted, -1, np.int64)
-        columns[slice(None) if atoms is None else atoms] = np.arange(wanted if atoms is None else len(atoms))
-        take = sizes
+        take, decoded = sizes, scan.n_atoms  # all atoms are decoded, as only then it shows whether the bits end well
         if scan.n_atoms > 500 and wanted < 0.6 * scan.n_atoms:  # the bits of the first atoms alone, with a margin
+            decoded = wanted
             take = np.minimum(sizes, (sizes * (wanted / scan.n_atoms) * 1.25).astype(np.int64) + 512)
+        columns = np.full(decoded, -1, np.int64)
+        columns[slice(None) if atoms is None else atoms] = np.arange(decoded if atoms is None else len(atoms))
         with path.open("rb") as handle:
             data, starts = _fetch(handle.fileno(), begins, take, path)
             xyz, short = _decode(data, starts, take, scan.n_atoms, columns, atoms)
@@ -129,7 +130,19 @@ def _decode(
         return xyz, np.empty(0, np.int64)
     used = np.empty(len(starts), np.int64)
     bits.decode(data, starts, starts + sizes, n_atoms, columns, xyz, used)
-    return xyz, np.flatnonzero(used < 0)
+    wrong = used < 0
+    if len(columns) == n_atoms:
+        wrong |= used != _stated(data, starts)
+    return xyz, np.flatnonzero(wrong)
+
+
+def _stated(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Bytes of bit stream that each frame's header states."""
+    sizes = _at(data, starts, 88).view(">i4").ravel().astype(np.int64)
+    wide = _at(data, starts, 0).view(">i4").ravel() == 2023
+    if wide.any():
+        sizes[wide] = _at(data, starts[wide], 88, 8).view(">i8").ravel()
+    return sizes
 
 
 def _sound(data: np.ndarray, start: int, end: int, n_atoms: int) -> bool:
@@ -149,12 +162,7 @@ def _sound(data: np.ndarray, start: int, end: int, n_atoms: int) -> bool:
     if n_atoms <= 9:
         return True
     frame = np.concatenate([data[start:end], np.zeros(_SPARE, np.uint8)])
-    used = np.empty(1, np.int64)
-    out = np.empty((1, n_atoms, 3), np.float32)
-    bits.decode(frame, np.zeros(1, np.int64), np.array([end - start]), n_atoms, np.arange(n_atoms), out, used)
-    wide = int(frame[:4].view(">i4")[0]) == 2023
-    stated = int(frame[88:96].view(">i8")[0]) if wide else int(frame[88:92].view(">i4")[0])
-    return int(used[0]) == stated
+    return not len(_decode(frame, np.zeros(1, np.int64), np.array([end - start]), n_atoms, np.arange(n_atoms), None)[1])
 
 
 def _damage(state: int, n_frames: int, end: int, size: int) -> Damage | None:
