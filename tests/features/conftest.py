@@ -18,7 +18,7 @@ BOXES = {
 @pytest.fixture(scope="session")
 def frames(examples) -> mdtraj.Trajectory:
     """Forty frames of alanine dipeptide, spread over a trajectory."""
-    return mdtraj.load(str(examples / "ala2/ala2-00.xtc"), top=str(examples / "ala2/top.pdb"))[::200]
+    return mdtraj.load(str(examples / "ala2_fast/ala2_fast-00.xtc"), top=str(examples / "ala2_fast/top.pdb"))[::200]
 
 
 @pytest.fixture(params=list(BOXES))

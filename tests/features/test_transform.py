@@ -33,9 +33,9 @@ from mdinsight.features._cache import Cache
 @pytest.fixture(scope="module")
 def trajs(examples):
     """Three trajectories of unequal length."""
-    files = sorted((examples / "ala2").glob("*.xtc"))[:3]
-    whole = mdi.open(files, top=examples / "ala2/top.pdb", stride=16)
-    short = mdi.open(files[2], top=examples / "ala2/top.pdb", stop=37)
+    files = sorted((examples / "ala2_fast").glob("*.xtc"))[:3]
+    whole = mdi.open(files, top=examples / "ala2_fast/top.pdb", stride=16)
+    short = mdi.open(files[2], top=examples / "ala2_fast/top.pdb", stop=37)
     return [*list(whole)[:2], *short]
 
 
@@ -69,9 +69,9 @@ def test_what_comes_out(trajs):
 
 def test_rows_are_the_frames_of_the_file(ala2):
     series = Torsions("phi", raw=True).transform(ala2[:1], cache=False)
-    frame = mdtraj.load_frame(str(ala2[0].path), 4321, top=ala2[0].topology)
-    np.testing.assert_allclose(series[0][4321], mdtraj.compute_phi(frame)[1][0], atol=1e-5)
-    assert series.dt == ala2.dt == 2.0
+    frame = mdtraj.load_frame(str(ala2[0].path), 3210, top=ala2[0].topology)
+    np.testing.assert_allclose(series[0][3210], mdtraj.compute_phi(frame)[1][0], atol=1e-5)
+    assert series.dt == ala2.dt == 16.0
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100, 100_000])
@@ -104,7 +104,7 @@ def test_an_mdtraj_trajectory_and_what_is_no_trajectory(frames, trajs):
     np.testing.assert_array_equal(two[1], alone[0])
     one = Torsions("phi").transform(trajs[0], cache=False)
     assert len(one) == 1
-    for wrong in (frames.xyz, "ala2-00.xtc", [], None):
+    for wrong in (frames.xyz, "ala2_fast-00.xtc", [], None):
         with pytest.raises(ParameterError, match=r"mdinsight\.open"):
             Torsions("phi").transform(wrong)
     with pytest.raises(ParameterError, match="chunk=0"):
@@ -134,12 +134,12 @@ def test_progress_counts_the_tasks(trajs):
 
 
 def test_non_finite_results_name_file_and_frame(trajs):
-    with pytest.raises(NonFiniteError, match=r"ala2-00\.xtc, frame 160: 'broken' is nan \(1 frames"):
+    with pytest.raises(NonFiniteError, match=r"ala2_fast-00\.xtc, frame 160: 'broken' is nan \(1 frames"):
         Function(_broken, "broken").transform(trajs, cache=False)
 
 
 def _broken(frames):
-    return np.where(frames.time == frames.time.min() + 320.0, np.nan, 0.0)
+    return np.where(frames.time == frames.time.min() + 80.0, np.nan, 0.0)
 
 
 def test_non_finite_coordinates_are_found_before_a_contact_hides_them(frames):
@@ -185,7 +185,7 @@ def _counted(frames):
 
 
 def test_cache_knows_which_frames_and_which_file(examples, tmp_path):
-    file, top = examples / "ala2/ala2-00.xtc", examples / "ala2/top.pdb"
+    file, top = examples / "ala2_fast/ala2_fast-00.xtc", examples / "ala2_fast/top.pdb"
     features = Torsions("phi psi")
     for view in ({"stop": 100}, {"start": 100, "stop": 200}, {"stride": 80}, {"stop": 100, "stride": 2}):
         trajs = mdi.open(file, top=top, **view)
@@ -290,11 +290,12 @@ def test_environment_names_the_cache(frames, tmp_path, monkeypatch):
 def test_a_new_process_finds_the_cache_and_the_same_numbers(frames, examples, tmp_path):
     features = Torsions("phi psi") + RMSD(frames[0], "element C")
     path = features.save(tmp_path / "features")
-    trajs = mdi.open(examples / "ala2/ala2-00.xtc", top=examples / "ala2/top.pdb", stride=100)
+    file, top = examples / "ala2_fast/ala2_fast-00.xtc", examples / "ala2_fast/top.pdb"
+    trajs = mdi.open(file, top=top, stride=100)
     expected = features.transform(trajs, cache=tmp_path)[0]
     code = (
         "import sys, numpy as np, mdinsight as mdi\n"
-        f"trajs = mdi.open({str(examples / 'ala2/ala2-00.xtc')!r}, top={str(examples / 'ala2/top.pdb')!r}, stride=100)\n"
+        f"trajs = mdi.open({str(file)!r}, top={str(top)!r}, stride=100)\n"
         f"features = mdi.load({str(path)!r})\n"
         f"np.save({str(tmp_path / 'new.npy')!r}, features.transform(trajs, cache=sys.argv[1] or False)[0])\n"
     )

@@ -15,11 +15,11 @@ ALL = (".xtc", ".trr", ".dcd", ".nc", ".h5", ".h5md", ".lammpstrj", ".pdb", ".ci
 @pytest.fixture(scope="module")
 def real(request):
     """A whole real file, and what mdtraj reads of it."""
-    folder = request.path.parents[2] / "example_trajs" / "ala2"
+    folder = request.path.parents[2] / "example_trajs" / "ala2_fast"
     return (
-        folder / "ala2-01.xtc",
+        folder / "ala2_fast-01.xtc",
         folder / "top.pdb",
-        mdtraj.load(str(folder / "ala2-01.xtc"), top=str(folder / "top.pdb")),
+        mdtraj.load(str(folder / "ala2_fast-01.xtc"), top=str(folder / "top.pdb")),
     )
 
 
@@ -29,7 +29,7 @@ def test_a_whole_real_file_equals_mdtraj(real):
     xyz = np.concatenate([chunk.xyz for chunk in trajs.iter_chunks()])
     np.testing.assert_array_equal(xyz, expected.xyz)
     np.testing.assert_array_equal(trajs[0].times, expected.time)
-    assert trajs.dt == 2.0 and not trajs.notes
+    assert trajs.dt == 0.5 and not trajs.notes
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 8000, 10**9])
