@@ -19,6 +19,19 @@ class TrajectoryError(MdinsightError, OSError):
     """A trajectory is missing, empty, unreadable or has no whole frame."""
 
 
+class CorruptFrameError(TrajectoryError):
+    """A frame turned out to be corrupt when it was read; ``frame`` is its number in the file, those before it are whole."""
+
+    frame: int = 0
+
+    @classmethod
+    def at(cls, frame: int, message: str) -> CorruptFrameError:
+        """The error for a frame of a file."""
+        error = cls(message)
+        error.frame = frame
+        return error
+
+
 class TopologyError(MdinsightError, ValueError):
     """A topology does not fit the trajectory, or two topologies do not fit each other."""
 

@@ -76,7 +76,7 @@ def to_dict(found: Analysis) -> dict[str, Any]:
         "data": {
             "trajectories": [t.label for t in found.trajectories],
             "n_trajectories": len(found.trajectories),
-            "n_frames": found.trajectories.n_frames,
+            "n_frames": found.series.n_frames,
             "dt_ps": found.trajectories.dt,
             "notes": list(found.trajectories.notes),
         },
@@ -148,13 +148,13 @@ def markdown(found: Analysis, files: dict[str, str]) -> str:
 
 
 def _data(found: Analysis) -> str:
-    trajs = found.trajectories
+    series = found.series
     total = (
         ""
-        if trajs.dt is None
-        else f", {units.format_time(trajs.n_frames * trajs.dt)} in all, {units.format_time(trajs.dt)} apart"
+        if series.dt is None
+        else f", {units.format_time(series.n_frames * series.dt)} in all, {units.format_time(series.dt)} apart"
     )
-    return f"{counted(len(trajs), 'trajectory')}, {trajs.n_frames} frames{total}"
+    return f"{counted(len(series), 'trajectory')}, {series.n_frames} frames{total}"
 
 
 def _coordinates(found: Analysis) -> str:

@@ -140,6 +140,7 @@ class Definition(Model):
         -------
         TimeSeries
             One float32 array (n_frames, n_columns) a trajectory. Its ``definition`` holds exactly the columns computed.
+            Where a frame turns out to be corrupt, the array ends before it, and a ``DataWarning`` counts what is lost.
 
         Raises
         ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import mdtraj
 import numpy as np
 
-from mdinsight.errors import NonFiniteError, ParameterError
+from mdinsight.errors import CorruptFrameError, DataWarning, NonFiniteError, ParameterError
 from mdinsight.features._base import Definition
 from mdinsight.features._bound import Bound, bind_all
 from mdinsight.features._cache import Cache, result_key
@@ -20,6 +21,7 @@ from mdinsight.progress import Progress, track
 from mdinsight.series import TimeSeries
 from mdinsight.trajectories import Trajectory, topology_hash
 from mdinsight.trajectories import open as open_trajectories
+from mdinsight.words import counted
 
 _log = logging.getLogger(__name__)
 _MOST_FRAMES = 2500
@@ -33,6 +35,15 @@ class _Task:
     bound: Bound
     start: int
     stop: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Values of a task's rows, or of those before a corrupt frame."""
+
+    start: int
+    values: np.ndarray
+    error: CorruptFrameError | None = None
 
 
 def transform(
@@ -61,13 +72,18 @@ def transform(
     for task in tasks:
         left[task.number] += 1
     done = track(ordered_map(_run, tasks, workers), progress, total=len(tasks), desc="features")
-    for task, values in zip(tasks, done, strict=True):
-        arrays[task.number][task.start : task.stop] = values
+    corrupt: dict[int, _Part] = {}
+    for task, part in zip(tasks, done, strict=True):
+        arrays[task.number][task.start : task.start + len(part.values)] = part.values
         left[task.number] -= 1
-        if store and not left[task.number]:
+        if part.error is not None:
+            corrupt.setdefault(task.number, part)
+        if store and not left[task.number] and task.number not in corrupt:
             store.put(keys[task.number], arrays[task.number])
     if store:
         store.prune()
+    for number, part in corrupt.items():
+        arrays[number] = _before(part, trajectories[number], arrays[number])
     columns = bounds[0].columns
     origins = [trajectory.origin for trajectory in trajectories]
     return TimeSeries(
@@ -124,9 +140,33 @@ def _tasks(number: int, trajectory: Trajectory, bound: Bound, chunk: int | None)
         yield _Task(number, trajectory, bound, start, min(start + size, trajectory.n_frames))
 
 
-def _run(task: _Task) -> np.ndarray:
+def _run(task: _Task) -> _Part:
+    try:
+        return _Part(task.start, _values(task, task.stop))
+    except CorruptFrameError as error:
+        origin = task.trajectory.origin
+        stop = (error.frame - origin.start) // origin.step
+        values = _values(task, stop) if stop > task.start else np.empty((0, task.bound.n_columns), np.float32)
+        return _Part(task.start, values, error)
+
+
+def _before(part: _Part, trajectory: Trajectory, array: np.ndarray) -> np.ndarray:
+    """The rows before a corrupt frame; one warning counts those that are lost."""
+    rows = part.start + len(part.values)
+    if rows == 0 and part.error is not None:
+        raise part.error
+    lost = trajectory.n_frames - rows
+    warnings.warn(
+        f"{part.error}; {trajectory.label}: the {counted(rows, 'frame')} before it are used, {counted(lost, 'frame')} lost",
+        DataWarning,
+        stacklevel=4,
+    )
+    return array[:rows].copy()
+
+
+def _values(task: _Task, stop: int) -> np.ndarray:
     whole = len(task.bound.atoms) == task.trajectory.n_atoms
-    chunk = task.trajectory.read_chunk(task.start, task.stop, None if whole else task.bound.atoms)
+    chunk = task.trajectory.read_chunk(task.start, stop, None if whole else task.bound.atoms)
     values = task.bound.compute(chunk.xyz, chunk.box, chunk.time)
     if not np.isfinite(values.sum(dtype=np.float64)):
         _refuse(task, values)

@@ -61,7 +61,8 @@ def write_structures(
     folder
         Made if it is not there. Files are named by macrostate and population, e.g. ``macrostate_0_0.87.pdb``.
     trajs, dtrajs
-        The trajectories, and the discrete trajectories made from them: as many, as long, in the same order.
+        The trajectories, and the discrete trajectories made from them: as many, as long, in the same order. One may
+        end sooner where a frame of its file is corrupt.
     model, macrostates
         The Markov model of the discrete trajectories and its long-lived states.
     n
@@ -145,7 +146,9 @@ def _check(trajs: Trajectories, discrete: Discrete) -> None:
             f"{len(discrete)} discrete trajectories do not fit {len(trajs)} trajectories; give those that they were made from"
         )
     for trajectory, array, origin in zip(trajs, discrete.arrays, discrete.origins, strict=True):
-        if trajectory.n_frames != len(array):
+        where, here = trajectory.origin, (origin.start, origin.step, origin.fingerprint)
+        shorter = len(array) < trajectory.n_frames and here == (where.start, where.step, where.fingerprint)
+        if trajectory.n_frames != len(array) and not shorter:  # it may end before a frame that is corrupt
             raise ParameterError(
                 f"{trajectory.label} has {trajectory.n_frames} frames, its discrete trajectory {len(array)}; "
                 "give the trajectories that the states were made from, in the same order"

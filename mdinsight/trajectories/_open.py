@@ -205,7 +205,7 @@ def _scan_one(item_and_label: tuple[Any, str]) -> Source:
         return UniverseSource(item, label)
     kind = format_of(item)
     try:
-        return FileSource(item, kind, kind.scan(item), label)
+        return FileSource(item, kind, label)
     except MdinsightError:
         raise
     except OSError as error:

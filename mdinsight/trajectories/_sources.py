@@ -8,15 +8,17 @@ import struct
 import warnings
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import mdtraj
 import numpy as np
 
-from mdinsight.errors import MdinsightError, TopologyError, TrajectoryError
+from mdinsight.errors import CorruptFrameError, TopologyError, TrajectoryError
 from mdinsight.trajectories._formats import Format, Frames, Scan
 
-_EDGE = 1 << 14
+_BLOCKS, _BLOCK = 64, 1 << 12
+_VOLATILE = 32
+"""Bytes at the beginning of a file in which DCD and NetCDF count their frames, anew with each that is appended."""
 BROKEN = (OSError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError, struct.error)
 """What a reader may raise on bytes that make no sense."""
 
@@ -46,34 +48,77 @@ class Source(Protocol):
 class FileSource:
     """A file in one of the formats."""
 
-    def __init__(self, path: Path, kind: Format, scan: Scan, label: str) -> None:
+    def __init__(self, path: Path, kind: Format, label: str) -> None:
         self.path: Path | None = path
-        self.scan, self.label, self.kind = scan, label, kind.name
+        self.label, self.kind = label, kind.name
         self._format, self._path = kind, path
-        self._opened = _stamp(path)
+        self._opened = self._seen = _stamp(path)
+        self.scan = kind.scan(path)
+        self._sample = _sampled(path, self._opened.size)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the file's size, its time of change, and its first and last bytes."""
-        size, changed = self._opened
-        digest = hashlib.sha256(f"{size} {changed} ".encode())
-        with self._path.open("rb") as handle:
-            digest.update(handle.read(_EDGE))
-            handle.seek(max(0, size - _EDGE))
-            digest.update(handle.read(_EDGE))
-        return digest.hexdigest()
+        """SHA-256 of the file's size, its time of change, and 64 blocks of 4 kB spread evenly over it.
+
+        A change between the blocks is not seen if the size stays and the time of change is set back.
+        """
+        return hashlib.sha256(f"{self._opened.size} {self._opened.changed} {self._sample}".encode()).hexdigest()
 
     def read(self, frames: range, atoms: np.ndarray | None) -> Frames:
-        """Coordinates of the frames."""
+        """Coordinates of the frames.
+
+        Raises
+        ------
+        CorruptFrameError
+            If a frame cannot be decoded.
+        TrajectoryError
+            If the file cannot be read, or was changed since it was opened.
+        """
         try:
+            self._check_same()
             return self._format.read(self._path, self.scan, frames, atoms)
         except FileNotFoundError:
             raise TrajectoryError(f"{self._path} was there when it was opened and is gone now") from None
-        except MdinsightError:
+        except MemoryError:
             raise
-        except BROKEN as error:
-            where = f"frames {frames[0]} to {frames[-1]}"
-            raise TrajectoryError(f"{self._path}, {where}: they are corrupt ({error}); leave them out") from error
+        except CorruptFrameError:
+            self._check_same()
+            raise
+        except BROKEN as error:  # TrajectoryError is one of them
+            system = next((e for e in (error, error.__cause__) if isinstance(e, OSError) and e.errno is not None), None)
+            if system is not None:
+                raise TrajectoryError(f"{self._path} cannot be read: {system.strerror or system}") from error
+            self._check_same()
+            frame = self._first_corrupt(frames, atoms)
+            text = f"{self._path}, frame {frame}: it is corrupt ({error}); leave it out with stop={frame}"
+            raise CorruptFrameError.at(frame, text) from error
+
+    def _first_corrupt(self, frames: range, atoms: np.ndarray | None) -> int:
+        """The first frame that cannot be read, by halving."""
+        good, bad = 0, len(frames)  # so many from the first on can, cannot be read
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            try:
+                self._format.read(self._path, self.scan, frames[good:middle], atoms)
+                good = middle
+            except BROKEN:
+                bad = middle
+        return frames[bad - 1]
+
+    def _check_same(self) -> None:
+        """Refuse a file that was replaced; frames may have been appended.
+
+        Raises
+        ------
+        TrajectoryError
+            If it was changed.
+        """
+        now = _stamp(self._path)
+        if now == self._seen:
+            return
+        if now.size < self._opened.size or _sampled(self._path, self._opened.size) != self._sample:
+            raise TrajectoryError(f"{self._path} was changed since it was opened; open it again")
+        self._seen = now
 
 
 class MemorySource:
@@ -133,7 +178,7 @@ class UniverseSource:
     def fingerprint(self) -> str:
         """SHA-256 of the first, the middle and the last frame, and of the file's size and time of change."""
         n_frames = self.scan.n_frames
-        digest = hashlib.sha256(f"{n_frames} {self.path} {_stamp(self.path) if self.path else ''}".encode())
+        digest = hashlib.sha256(f"{n_frames} {self.path} {_stamp(self.path)[:2] if self.path else ''}".encode())
         for frame in sorted({0, n_frames // 2, n_frames - 1}) if self.path else range(n_frames):
             digest.update(self.read(range(frame, frame + 1), None).xyz.tobytes())
         return digest.hexdigest()
@@ -235,6 +280,22 @@ def _element(symbol: str, name: str) -> Any:
     return table.virtual
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+class _Stamp(NamedTuple):
+    size: int
+    changed: int
+    inode: int
+
+
+def _stamp(path: Path) -> _Stamp:
     status = path.stat()
-    return status.st_size, status.st_mtime_ns
+    return _Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _sampled(path: Path, size: int) -> str:
+    """SHA-256 of blocks spread evenly over the first ``size`` bytes, the first and the last among them."""
+    digest = hashlib.sha256()
+    begins = np.unique(np.linspace(_VOLATILE, max(_VOLATILE, size - _BLOCK), _BLOCKS).astype(np.int64))
+    with path.open("rb") as handle:
+        for begin in begins.tolist():
+            digest.update(os.pread(handle.fileno(), min(_BLOCK, max(0, size - begin)), begin))
+    return digest.hexdigest()

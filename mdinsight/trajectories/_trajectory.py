@@ -17,6 +17,8 @@ from mdinsight.trajectories._sources import Source
 from mdinsight.trajectories._topology import Selection, select_atoms
 
 _CHUNK_BYTES = 1 << 25
+_FARTHEST = 1e5
+"""nm; farther from the origin (a tenth of a millimetre) no molecule gets, so such a coordinate is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +166,9 @@ class Trajectory:
         ParameterError
             If there are no such rows.
         NonFiniteError
-            If a coordinate is NaN or infinite; the message names file and frame.
+            If a coordinate is NaN, infinite or beyond all sense (100 micrometres); the message names file and frame.
+        CorruptFrameError
+            If a frame cannot be decoded; its ``frame`` is the number in the file.
         """
         if not 0 <= start < stop <= self.n_frames:
             raise ParameterError(
@@ -221,9 +225,9 @@ class Trajectory:
 
     def _check_finite(self, found: Frames, frames: range, atoms: np.ndarray | None) -> None:
         box_ok = found.box is None or np.isfinite(found.box).all()
-        if np.isfinite(found.xyz.sum(dtype=np.float64)) and box_ok:
+        if box_ok and found.xyz.max() < _FARTHEST and found.xyz.min() > -_FARTHEST:  # NaN is neither
             return
-        bad = ~np.isfinite(found.xyz)
+        bad = ~(np.abs(found.xyz) < _FARTHEST)
         name = self._source.label if self.path is None else self.path
         if not bad.any():
             row = int(np.argmax(~np.isfinite(found.box).all(axis=(1, 2))))  # type: ignore[arg-type]
@@ -234,7 +238,7 @@ class Trajectory:
         number = atom if atoms is None else int(atoms[atom])
         raise NonFiniteError(
             f"{name}, frame {frames[row]}: {'xyz'[axis]} of atom {number} ({self.topology.atom(number)}) "
-            f"is {found.xyz[row, atom, axis]}; the simulation broke there, leave it out with stop={frames[row]}"
+            f"is {found.xyz[row, atom, axis]} nm; the simulation or the file broke there, leave it out with stop={frames[row]}"
         )
 
     def _times(self, start: int, stop: int) -> np.ndarray | None:

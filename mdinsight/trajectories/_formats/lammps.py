@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mdinsight.errors import FormatError, TrajectoryError
+from mdinsight.errors import CorruptFrameError, FormatError
 from mdinsight.trajectories._formats._base import (
     Damage,
     Format,
@@ -149,12 +149,12 @@ def _values(body: bytes, names: list[str], columns: list[int], path: Path, frame
         table = np.array([words[column::width] for column in columns]).astype(np.float64).T
         ids = np.array(words[names.index("id") :: width]).astype(np.int64) if "id" in names else None
     except ValueError as error:
-        raise TrajectoryError(
-            f"{path}, frame {frame}: its lines cannot be read ({error}); leave it out with stop={frame}"
+        raise CorruptFrameError.at(
+            frame, f"{path}, frame {frame}: its lines cannot be read ({error}); leave it out with stop={frame}"
         ) from error
     if len(words) % width:
-        raise TrajectoryError(
-            f"{path}, frame {frame}: its lines do not all have {width} columns; leave it out with stop={frame}"
+        raise CorruptFrameError.at(
+            frame, f"{path}, frame {frame}: its lines do not all have {width} columns; leave it out with stop={frame}"
         )
     return table if ids is None else table[np.argsort(ids, kind="stable")]
 

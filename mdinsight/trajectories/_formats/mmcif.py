@@ -9,7 +9,7 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 
-from mdinsight.errors import TrajectoryError
+from mdinsight.errors import CorruptFrameError
 from mdinsight.trajectories._formats._base import (
     Damage,
     Format,
@@ -79,7 +79,7 @@ class MMCIF(Format):
                     xyz[row] = np.array(table).astype(np.float64) * 0.1
                 except (ValueError, IndexError) as error:
                     why = f"its coordinates cannot be read ({error}); leave it out with stop={frame}"
-                    raise TrajectoryError(f"{path}, frame {frame}: {why}") from error
+                    raise CorruptFrameError.at(frame, f"{path}, frame {frame}: {why}") from error
         box = None
         if scan.has_box:
             cell = np.array(scan.layout["cell"])[None]

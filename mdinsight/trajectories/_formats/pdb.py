@@ -9,7 +9,7 @@ from typing import Any
 import mdtraj
 import numpy as np
 
-from mdinsight.errors import TrajectoryError
+from mdinsight.errors import CorruptFrameError, TrajectoryError
 from mdinsight.trajectories._formats._base import (
     Damage,
     Format,
@@ -65,7 +65,7 @@ class PDB(Format):
                     xyz[row] = np.array(words).astype(np.float64) * 0.1
                 except ValueError as error:
                     why = f"its coordinates cannot be read ({error}); leave it out with stop={frame}"
-                    raise TrajectoryError(f"{path}, frame {frame}: {why}") from error
+                    raise CorruptFrameError.at(frame, f"{path}, frame {frame}: {why}") from error
         rows = slice(frames.start, frames.stop, frames.step)
         return Frames(xyz, scan.layout["box"][rows] if scan.has_box else None)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdinsight.errors import TrajectoryError
+from mdinsight.errors import CorruptFrameError, TrajectoryError
 from mdinsight.trajectories._formats import _xtc_bits as bits
 from mdinsight.trajectories._formats._base import SINGLE, Damage, Format, Frames, Scan, map_bytes, not_this_format
 
@@ -75,9 +75,8 @@ class XTC(Format):
             raise TrajectoryError(f"{path} was changed since it was opened; open it again")
         if len(short):
             bad = int(rows[short[0]])
-            raise TrajectoryError(
-                f"{path}, frame {bad}: its compressed coordinates are corrupt; leave it out with stop={bad}"
-            )
+            text = f"{path}, frame {bad}: its compressed coordinates are corrupt; leave it out with stop={bad}"
+            raise CorruptFrameError.at(bad, text)
         box = _at(data, starts, 16, 36).view(">f4").astype(np.float32).reshape(-1, 3, 3) if scan.has_box else None
         return Frames(xyz, box)
 
