@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mdinsight._version import __version__
 
 if TYPE_CHECKING:
-    from mdinsight import analysis, cvs, features, msm, plots, report, states, trajectories
+    from mdinsight import analysis, cvs, errors, features, msm, plots, report, states, trajectories, units
     from mdinsight.records import load
     from mdinsight.series import TimeSeries
     from mdinsight.trajectories import open
@@ -26,6 +26,7 @@ __all__ = [
     "__version__",
     "analysis",
     "cvs",
+    "errors",
     "features",
     "load",
     "msm",
@@ -34,6 +35,7 @@ __all__ = [
     "report",
     "states",
     "trajectories",
+    "units",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

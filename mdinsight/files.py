@@ -22,6 +22,10 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         If the folder cannot be written or the disk is full. A file that stood there before is left as it was.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OutputError(
+            f"cannot write {path}: it is {'a folder' if path.is_dir() else 'no regular file'}; give another name"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -42,7 +42,7 @@ class Record:
         super().__init_subclass__(**kwargs)
         if "home" not in cls.__dict__:
             cls.home = ".".join(cls.__module__.split(".")[:2])
-        dataclasses.dataclass(frozen=True, eq=False, repr="__repr__" not in cls.__dict__)(cls)
+        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
@@ -69,6 +69,10 @@ class Record:
     def unsaveable(self) -> str:
         """Why this record, and any model that holds it, cannot be saved; empty if it can."""
         return ""
+
+    def __repr__(self) -> str:
+        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(f'{name}={_short(value)}' for name, value in fields)})"
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
@@ -136,6 +140,15 @@ def load(path: str | os.PathLike[str]) -> Model:
     if not isinstance(model, Model) or model.hash != header["hash"]:
         raise ModelFileError(f"{path} does not match the hash that it was saved with; it was changed, save it again")
     return model
+
+
+def _short(value: Any) -> str:
+    """A field as it is shown: what is large by its size."""
+    if isinstance(value, np.ndarray):
+        return repr(value.tolist()) if value.size <= 6 else f"<array {'x'.join(map(str, value.shape))}>"
+    if isinstance(value, (tuple, dict)) and len(repr(value)) > 120:
+        return f"<{len(value)} items>"
+    return repr(value)
 
 
 def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -47,13 +48,13 @@ def convert(value: Any, dimension: str, name: str | None = None) -> float:
         from openmm import unit
 
         try:
-            return float(value.value_in_unit(getattr(unit, _OPENMM[dimension])))
+            return _finite(float(value.value_in_unit(getattr(unit, _OPENMM[dimension]))), value, name)
         except TypeError:
             raise ParameterError(f"{name}={value} is not a {dimension}; give it in {_INSIDE[dimension]}") from None
     if isinstance(value, str):
         match = _TEXT.fullmatch(value)
         if match and match[2] in units:
-            return float(match[1]) * units[match[2]]
+            return _finite(float(match[1]) * units[match[2]], value, name)
         example = f"10 {_INSIDE[dimension]}"
         raise ParameterError(
             f"{name}={value!r} is not a {dimension}; write e.g. {example!r} (units: {', '.join(units)})"
@@ -62,7 +63,13 @@ def convert(value: Any, dimension: str, name: str | None = None) -> float:
         raise ParameterError(
             f"{name}={value!r} is not a {dimension}; give a number of {_INSIDE[dimension]} or a string with a unit"
         )
-    return float(value)
+    return _finite(float(value), value, name)
+
+
+def _finite(number: float, value: Any, name: str) -> float:
+    if not math.isfinite(number):
+        raise ParameterError(f"{name}={value} is not finite; give a number")
+    return number
 
 
 def time(value: Any, name: str = "time") -> float:
@@ -147,4 +154,6 @@ def format_time(ps: float, digits: int = 3) -> str:
 
 def format_lag(frames: float, dt: float | None, digits: int = 3) -> str:
     """A number of frames as a time where the time step is known, else as frames."""
-    return f"{frames:.{digits}g} frames" if dt is None else format_time(frames * dt, digits)
+    if dt is not None:
+        return format_time(frames * dt, digits)
+    return f"{int(frames)} frames" if float(frames).is_integer() else f"{frames:.{digits}g} frames"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,27 +20,29 @@ Lag = int | str
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class TrajectoryConfig(_Section):
     """Which files, and which of their frames."""
 
     files: tuple[str, ...] = Field(description="paths or globs")
-    top: str | tuple[str, ...] | None = Field(None, description="topology: one for all files, or one for each entry")
+    top: str | tuple[str, ...] | None = Field(
+        None, description="a topology for all files, or a list with one for each entry"
+    )
     start: int = Field(0, ge=0, description="first frame of each file")
     stop: int | None = Field(None, description="frame of each file to stop before")
     stride: int = Field(1, ge=1, description="take every n-th frame")
-    dt: str | float | None = Field(None, description="time between frames, where the files do not say")
-    resample: str | float | None = Field(None, description="one saving interval for all files")
+    dt: str | float | None = Field(None, description="time between frames, e.g. '2 ps'")
+    resample: str | float | None = Field(None, description="one saving interval for all files, e.g. '10 ps'")
 
 
 class CVConfig(_Section):
     """The slow coordinates."""
 
     method: Literal["tica", "vamp", "vampnet", "pca"] = "tica"
-    lag: Lag | Literal["auto"] = "auto"
-    dim: int | Literal["auto"] = "auto"
+    lag: Lag | Literal["auto"] = Field("auto", description="an int (frames), a time such as '10 ps', or 'auto'")
+    dim: int | Literal["auto"] = Field("auto", description="a number of coordinates, or 'auto'")
     folds: int = Field(5, ge=2, description="folds of the cross-validation")
 
 
@@ -47,36 +50,38 @@ class StatesConfig(_Section):
     """The discretisation."""
 
     method: Literal["kmeans", "minibatch", "regular"] = "kmeans"
-    n: int | Literal["auto"] = Field("auto", description="number of microstates; of 'regular' the most there may be")
+    n: int | Literal["auto"] = Field("auto", description="number of microstates, or 'auto'; of 'regular' the most")
     dmin: float | None = Field(
-        None, gt=0, description="'regular': least distance of two centres, in units of the coordinates"
+        None, gt=0, allow_inf_nan=False, description="of 'regular': least distance of two centres"
     )
 
 
 class MSMConfig(_Section):
     """The Markov model."""
 
-    lag: Lag | Literal["auto"] = "auto"
-    macrostates: int | Literal["auto"] = "auto"
+    lag: Lag | Literal["auto"] = Field("auto", description="an int (frames), a time such as '10 ps', or 'auto'")
+    macrostates: int | Literal["auto"] = Field("auto", description="a number of at least 2, or 'auto'")
     samples: int = Field(100, ge=20, description="posterior samples")
 
 
 class Config(_Section):
-    """A whole analysis.
+    """A whole analysis; read one with :meth:`read`, or make one out of plain data with :meth:`parse`.
 
     ``features`` is ``"auto"`` or a list of feature kinds: ``"torsions"``, ``{"torsions": "phi psi"}`` or
     ``{"contacts": {"scheme": "ca"}}``.
     """
 
     trajectories: TrajectoryConfig
-    features: Literal["auto"] | tuple[str | dict[str, Any], ...] = "auto"
+    features: Literal["auto"] | tuple[str | dict[str, Any], ...] = Field(
+        "auto", description="'auto', or a list such as [{torsions: phi psi}]"
+    )
     cv: CVConfig = CVConfig()
     states: StatesConfig = StatesConfig()
     msm: MSMConfig = MSMConfig()
-    temperature: float | str = 300.0
+    temperature: float | str = Field(300.0, description="in K")
     structures: int = Field(20, ge=0, description="frames written of each macrostate")
-    seed: int = Field(7, ge=0)
-    workers: int | None = Field(None, ge=1, description="threads; default one a core")
+    seed: int = Field(7, ge=0, description="a non-negative int")
+    workers: int | None = Field(None, ge=1, description="a number of threads of at least 1; default one a core")
 
     @classmethod
     def parse(cls, content: Mapping[str, Any], source: str = "the configuration") -> Config:
@@ -87,31 +92,31 @@ class Config(_Section):
         ParameterError
             Naming every key that is unknown (with the nearest known one) or has a value it cannot have.
         """
-        content = dict(content)
-        if isinstance(content.get("trajectories"), (str, list, tuple)):  # short form: just the files
-            files = content["trajectories"]
-            content["trajectories"] = {
-                "files": (files,) if isinstance(files, str) else tuple(files),
-                "top": content.pop("top", None),
-            }
-        if isinstance(content.get("trajectories"), Mapping) and isinstance(content["trajectories"].get("files"), str):
-            content["trajectories"] = {**content["trajectories"], "files": (content["trajectories"]["files"],)}
+        if not isinstance(content, Mapping):
+            raise ParameterError(f"{source} is a {type(content).__name__}, not a mapping; of a file, use Config.read")
         try:
-            config = cls.model_validate(content)
+            config = cls.model_validate(_normal(content))
         except ValidationError as error:
-            raise ParameterError(f"{source}: " + "; ".join(_explain(item) for item in error.errors())) from None
+            raise ParameterError(f"{source}: {_explain(error)}") from None
         units.temperature(config.temperature)
         if config.states.method == "regular" and config.states.dmin is None:
             raise ParameterError(
                 f"{source}: states.method='regular' needs states.dmin, the least distance of two centres"
             )
+        if config.cv.method == "pca" and config.cv.lag != "auto":
+            raise ParameterError(f"{source}: cv.lag={config.cv.lag!r}, but PCA has no lag; leave it out, or use tica")
         if not config.trajectories.files:
             raise ParameterError(f"{source}: trajectories.files is empty; name at least one file or glob")
+        for name, value, least in (("states.n", config.states.n, 2), ("msm.macrostates", config.msm.macrostates, 2)):
+            if value != "auto" and value < least:
+                raise ParameterError(f"{source}: {name}={value} is too few; give at least {least}, or 'auto'")
+        if config.cv.dim != "auto" and config.cv.dim < 1:
+            raise ParameterError(f"{source}: cv.dim={config.cv.dim} is too few; give at least 1, or 'auto'")
         return config
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Config:
-        """Read YAML. Paths in it are relative to the file's own folder.
+        """Read YAML. Paths in it (of files, topologies and references) are relative to the file's own folder.
 
         Raises
         ------
@@ -120,47 +125,128 @@ class Config(_Section):
         """
         path = Path(path)
         try:
-            content = yaml.safe_load(path.read_text())
+            content = yaml.load(path.read_text(), Loader=_Loader)
         except OSError as error:
             raise ParameterError(f"cannot read the configuration {path}: {error.strerror}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ParameterError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
         if not isinstance(content, Mapping):
             raise ParameterError(f"{path} holds no settings; write at least 'trajectories: [FILE]' and 'top: FILE'")
-        config = cls.parse(content, str(path))
-        return config.model_copy(update={"trajectories": _relative_to(config.trajectories, path.parent)})
+        folder = str(path.parent)
+
+        def place(name: str) -> str:
+            name = os.path.expanduser(name)
+            return os.path.join(glob.escape(folder) if glob.has_magic(name) else folder, name)
+
+        return cls.parse(content, str(path))._with_paths(place)
+
+    def relative_to(self, folder: str | os.PathLike[str]) -> Config:
+        """The same configuration with paths (relative ones are to the working directory) as seen from a folder."""
+        return self._with_paths(lambda name: os.path.relpath(os.path.expanduser(name), folder))
 
     def to_yaml(self) -> str:
         """The configuration as YAML; :meth:`read` gives it back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
-
-def _relative_to(files: TrajectoryConfig, folder: Path) -> TrajectoryConfig:
-    def place(name: str) -> str:
-        return str(folder / Path(name).expanduser())
-
-    top = files.top
-    if isinstance(top, str):
-        top = place(top)
-    elif top is not None:
-        top = tuple(place(name) for name in top)
-    return files.model_copy(update={"files": tuple(place(name) for name in files.files), "top": top})
-
-
-def _explain(error: Any) -> str:
-    names = [
-        str(part) for part in error["loc"] if not str(part).startswith(("literal[", "function-", "lax-or", "tuple["))
-    ]
-    where = ".".join(names)
-    if error["type"] == "extra_forbidden":
-        section: Any = Config
-        for part in names[:-1]:
-            section = section.model_fields[part].annotation
-        known = list(section.model_fields)
-        near = difflib.get_close_matches(names[-1], known, n=1)
-        return f"{where} is not a key; " + (
-            f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
+    def _with_paths(self, place: Callable[[str], str]) -> Config:
+        files = self.trajectories
+        top = (
+            files.top
+            if files.top is None
+            else place(files.top)
+            if isinstance(files.top, str)
+            else tuple(map(place, files.top))
         )
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    return f"{where}={error['input']!r}: {error['msg']}"
+        changed = files.model_copy(update={"files": tuple(map(place, files.files)), "top": top})
+        features = self.features if self.features == "auto" else tuple(_placed(entry, place) for entry in self.features)
+        return self.model_copy(update={"trajectories": changed, "features": features})
+
+
+def _placed(entry: str | dict[str, Any], place: Callable[[str], str]) -> str | dict[str, Any]:
+    """A feature with the path of its reference structure placed."""
+    if isinstance(entry, str):
+        return entry
+    done: dict[str, Any] = {}
+    for kind, value in entry.items():
+        if kind in ("rmsd", "positions") and isinstance(value, str):
+            value = place(value)
+        elif isinstance(value, dict) and isinstance(value.get("reference"), str):
+            value = {**value, "reference": place(value["reference"])}
+        done[kind] = value
+    return done
+
+
+def _normal(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The short forms written out: a file for a list of files, lists as tuples, an empty section as its defaults."""
+    done = {str(key): value for key, value in content.items()}
+    for section in ("cv", "states", "msm"):
+        if done.get(section, 0) is None:
+            del done[section]
+    given = done.get("trajectories")
+    if isinstance(given, (str, os.PathLike, list, tuple)):
+        given = {"files": given, "top": done.pop("top", None)}
+    if isinstance(given, Mapping):
+        given = dict(given)
+        if "files" in given:
+            given["files"] = _names(given["files"], always=True)
+        if "top" in given:
+            given["top"] = _names(given["top"], always=False)
+        done["trajectories"] = given
+    features = done.get("features")
+    if isinstance(features, (list, tuple)):
+        done["features"] = tuple(features)
+    elif isinstance(features, dict) or (isinstance(features, str) and features != "auto"):
+        done["features"] = (features,)
+    return done
+
+
+def _names(value: Any, always: bool) -> Any:
+    if isinstance(value, (str, os.PathLike)):
+        return (os.fspath(value),) if always else os.fspath(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in value)
+    return value
+
+
+def _explain(error: ValidationError) -> str:
+    """Every fault once, by the name of the key."""
+    found: dict[str, str] = {}
+    for item in error.errors():
+        names: list[str] = []
+        section: Any = Config
+        field: Any = None
+        for part in item["loc"]:
+            known = getattr(section, "model_fields", {})
+            if not known:
+                break  # inside a value: the branches of a union, the items of a list
+            names.append(str(part))
+            field = known.get(part)
+            section = field.annotation if field is not None else None
+        where = ".".join(names)
+        about = getattr(field, "description", None)
+        if item["type"] == "extra_forbidden":
+            parent: Any = Config
+            for part in names[:-1]:
+                parent = parent.model_fields[part].annotation
+            near = difflib.get_close_matches(names[-1], parent.model_fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(parent.model_fields)}"
+            found.setdefault(where, f"{where} is not a key; {hint}")
+        elif item["type"] == "missing":
+            found.setdefault(where, f"{where} is missing")
+        else:
+            found.setdefault(where, f"{where}={item['input']!r}: {about or item['msg']}")
+    return "; ".join(found.values())
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(
+                f"{', '.join(map(repr, twice))} is given twice in the section that begins in line {line}"
+            )
+        return super().construct_mapping(node, deep)

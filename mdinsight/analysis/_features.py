@@ -82,12 +82,20 @@ def _feature(name: str, arguments: Any) -> features.Feature:
         near = difflib.get_close_matches(name, KINDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the kinds are {', '.join(KINDS)}"
         raise ParameterError(f"features: {name!r} is not a kind of feature; {hint}")
+    signature = inspect.signature(kind)
+    known = list(signature.parameters)
+    needed = [key for key, parameter in signature.parameters.items() if parameter.default is inspect.Parameter.empty]
     if not isinstance(arguments, dict):
-        return kind() if arguments is None else kind(arguments)
-    known = list(inspect.signature(kind).parameters)
+        given = () if arguments is None else (arguments,)
+        if len(needed) > len(given):
+            raise ParameterError(f"features.{name} needs {needed[0]}; write {name}: {{{needed[0]}: ...}}")
+        return kind(*given)
     for key in arguments:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known) or 'none'}"
             raise ParameterError(f"features.{name}: {key!r} is not an argument; {hint}")
+    missing = [key for key in needed if key not in arguments]
+    if missing:
+        raise ParameterError(f"features.{name} needs {missing[0]}; write {name}: {{{missing[0]}: ...}}")
     return kind(**arguments)

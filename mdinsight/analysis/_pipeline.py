@@ -11,7 +11,7 @@ import numpy as np
 from mdinsight import cvs, features, msm, states, trajectories, units
 from mdinsight.analysis import _features
 from mdinsight.analysis._config import Config
-from mdinsight.errors import DegenerateError
+from mdinsight.errors import DegenerateError, LagError, ParameterError
 from mdinsight.progress import Progress
 from mdinsight.results import Estimate, Verdict
 from mdinsight.series import TimeSeries
@@ -130,9 +130,14 @@ def run(config: Config, on_step: OnStep | None = None, progress: Progress = Fals
     MdinsightError
         Of the room where the data do not allow the step.
     """
+    if not isinstance(config, Config):
+        raise ParameterError(
+            f"run needs a Config, got a {type(config).__name__}; make one with Config.parse or Config.read"
+        )
     say = on_step or (lambda text: None)
     temperature = units.temperature(config.temperature)
     trajs = _open(config, progress)
+    _check_lags(config, trajs)
     say(f"opened {counted(len(trajs), 'trajectory')}, {trajs.n_frames} frames")
     feats, series = _features_of(config, trajs, progress)
     say(f"computed {counted(series.n_columns, 'feature')}")
@@ -190,6 +195,19 @@ def _open(config: Config, progress: Progress) -> trajectories.Trajectories:
     )
 
 
+def _check_lags(config: Config, trajs: trajectories.Trajectories) -> None:
+    """Refuse a lag that cannot be, before the expensive work."""
+    longest = max(t.n_frames for t in trajs)
+    for name, lag in (("cv.lag", config.cv.lag), ("msm.lag", config.msm.lag)):
+        if lag != "auto" and units.lag_frames(lag, trajs.dt, name) >= longest:
+            raise LagError(
+                f"{name}={lag!r} is not shorter than the longest trajectory ({units.format_lag(longest, trajs.dt)}); "
+                "take a shorter lag, a smaller stride or longer trajectories"
+            )
+    if longest < 2:
+        raise LagError("every trajectory is a single frame; take a smaller stride, or longer trajectories")
+
+
 def _features_of(
     config: Config, trajs: trajectories.Trajectories, progress: Progress
 ) -> tuple[features.Features, TimeSeries]:
@@ -209,7 +227,7 @@ def _coordinates(config: Config, series: TimeSeries, progress: Progress) -> tupl
     if given.method == "pca":
         return cvs.PCA(dim=2 if given.dim == "auto" else given.dim), None
     if given.method == "vampnet":
-        lag: Any = lag_candidates(series)[1] if given.lag == "auto" else given.lag
+        lag: Any = lag_candidates(series)[:2][-1] if given.lag == "auto" else given.lag
         return cvs.VAMPNet(lag=lag, dim=2 if given.dim == "auto" else given.dim, seed=config.seed), None
     kind = {"tica": cvs.TICA, "vamp": cvs.VAMP}[given.method]
     if given.lag != "auto" and given.dim != "auto":
@@ -238,9 +256,17 @@ def _cluster(config: Config, coordinates: TimeSeries) -> TimeSeries:
     if given.method == "regular" and given.dmin is not None:
         most = 1000 if given.n == "auto" else given.n
         return states.RegularSpace(dmin=given.dmin, max_states=most).fit_transform(coordinates)
-    n = int(np.clip(np.sqrt(coordinates.n_frames), 20, 200)) if given.n == "auto" else given.n
+    n = _number_of_states(coordinates) if given.n == "auto" else given.n
     kind = states.KMeans if given.method == "kmeans" else states.MiniBatchKMeans
     return kind(n, seed=config.seed).fit_transform(coordinates)
+
+
+def _number_of_states(coordinates: TimeSeries) -> int:
+    """The square root of the number of frames, from 20 to 200, but no more than a fifth of the distinct points."""
+    rows = coordinates.concatenated()
+    distinct = len(np.unique(rows[:: max(1, len(rows) // 20_000)], axis=0))
+    most = distinct if distinct < 20 else max(20, distinct // 5)
+    return max(2, min(int(np.clip(np.sqrt(len(rows)), 20, 200)), most))
 
 
 def _msm_lag(config: Config, dtrajs: TimeSeries, progress: Progress) -> tuple[msm.ImpliedTimescales, int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mdinsight import msm, plots
 from mdinsight.analysis._summary import markdown, to_dict
 from mdinsight.errors import OutputError
+from mdinsight.words import some
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _MARK = "summary.json"
+_OURS = {_MARK, "summary.md", "report.html", "config.yaml", "figures", "structures", "models"}
 
 
 def reserve(out: str | os.PathLike[str], force: bool = False) -> Path:
@@ -31,38 +33,54 @@ def reserve(out: str | os.PathLike[str], force: bool = False) -> Path:
     Parameters
     ----------
     out
-        The folder. It may stand there already if it is empty, or, with ``force``, if it holds an analysis.
+        The folder. It may stand there already if it is empty, or, with ``force``, if it holds an analysis and nothing else.
 
     Raises
     ------
     OutputError
         If it cannot be written, or holds something that would be lost.
     """
-    folder = Path(out).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{out} is a file; give a folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / _MARK).is_file():
-            raise OutputError(f"{out} holds files that are no analysis of mdinsight; give another folder")
-        if not force:
-            raise OutputError(
-                f"{out} holds an analysis already; give another folder, or --force (force=True) to replace it"
-            )
     try:
+        folder = Path(out).expanduser().resolve()
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{out} is a file; give a folder")
+        if folder.is_dir() and any(folder.iterdir()):
+            _check_replaceable(folder, out, force)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder.parent) as handle:
             handle.write(b"x")
         if folder.is_dir() and not os.access(folder, os.W_OK):
             raise PermissionError(13, "permission denied")
     except OSError as error:
+        if isinstance(error, OutputError):
+            raise
         raise OutputError(
             f"cannot write {out}: {error.strerror}; give a folder that you can write to (--out)"
         ) from None
     return folder
 
 
-def write(found: Analysis, out: str | os.PathLike[str], on_step: Callable[[str], None] | None = None) -> Path:
-    """Write everything that was found; an analysis that stood in the folder is replaced once the new one is whole.
+def _check_replaceable(folder: Path, out: str | os.PathLike[str], force: bool) -> None:
+    """A folder that is not empty may be replaced only if all that is in it was written by an analysis."""
+    others = sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
+    try:
+        content = json.loads((folder / _MARK).read_text())
+        ours = isinstance(content, dict) and "mdinsight" in content
+    except (OSError, ValueError):
+        ours = False
+    if others or not ours:
+        which = f" ({some(others)})" if others else ""
+        raise OutputError(f"{out} holds files that are no analysis of mdinsight{which}; give another folder")
+    if not force:
+        raise OutputError(
+            f"{out} holds an analysis already; give another folder, or --force (force=True) to replace it"
+        )
+
+
+def write(
+    found: Analysis, out: str | os.PathLike[str], force: bool = False, on_step: Callable[[str], None] | None = None
+) -> Path:
+    """Write everything that was found; with ``force`` an analysis in the folder is replaced, once the new one is whole.
 
     The folder holds ``summary.md`` and ``summary.json``, ``report.html``, ``config.yaml``, ``figures/``, ``structures/`` (each
     macrostate as PDB and XTC, and which file and frame each structure is) and ``models/`` (``mdi.load`` reads them).
@@ -70,17 +88,13 @@ def write(found: Analysis, out: str | os.PathLike[str], on_step: Callable[[str],
     Raises
     ------
     OutputError
-        If it cannot be written; what stood there before is left as it was.
+        If it cannot be written, or holds something else; what stood there before is left as it was.
     """
     from mdinsight.report import write as write_report
 
-    folder = Path(out).expanduser().absolute()
+    folder = reserve(out, force)
     say = on_step or (lambda text: None)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        build = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror}; give a folder that you can write to") from None
+    build = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", dir=folder.parent))
     try:
         files: dict[str, str] = {"report.html": "everything on one page, to keep or to send"}
         say("drawing figures")
@@ -88,17 +102,20 @@ def write(found: Analysis, out: str | os.PathLike[str], on_step: Callable[[str],
         say("writing structures and models")
         files |= _structures(found, build / "structures")
         files |= _models(found, build / "models")
-        (build / "config.yaml").write_text(found.config.to_yaml())
+        (build / "config.yaml").write_text(found.config.relative_to(folder).to_yaml())
         files["config.yaml"] = "the settings; `mdinsight analyze config.yaml` repeats the analysis"
         files[_MARK] = "every figure with its interval, for programs"
         write_report(build / "report.html", *found.parts(), title="What is slow")
         (build / "summary.md").write_text(markdown(found, files))
         (build / _MARK).write_text(json.dumps(to_dict(found), indent=1, allow_nan=False) + "\n")
+        reserve(out, force)  # again: another process may have written there in the meantime
         _put_in_place(build, folder)
     except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"cannot write {out}: {error.strerror or error}") from error
+        why = (
+            str(error).replace(str(build), str(out)) if isinstance(error, OutputError) else error.strerror or str(error)
+        )
+        text = why if str(out) in why else f"cannot write {out}: {why}; make room, or choose another folder"
+        raise OutputError(text) from error
     finally:
         shutil.rmtree(build, ignore_errors=True)
     return folder

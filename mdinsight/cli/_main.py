@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -84,7 +85,10 @@ def info(files: tuple[str, ...], top: str | None) -> None:
 )
 @click.option("--macrostates", type=int, help="Number of long-lived states.  [default: by the gap of the timescales]")
 @click.option("--temperature", type=float, help="In K, for free energies.  [default: 300]")
+@click.option("--start", type=int, help="First frame of each file.")
+@click.option("--stop", type=int, help="Frame of each file to stop before.")
 @click.option("--stride", type=int, help="Take every n-th frame.")
+@click.option("--resample", metavar="TIME", help="One saving interval for files that have different ones.")
 @click.option("--dt", metavar="TIME", help="Time between frames, where the files do not say.")
 @click.option("--seed", type=int, help="Seed of everything random.  [default: 7]")
 @click.option("--workers", type=int, help="Threads.  [default: one a core]")
@@ -94,13 +98,17 @@ def analyze(files: tuple[str, ...], top: str | None, out: str, force: bool, quie
 
     FILES are trajectories or globs (quote them: the order is then natural), or one CONFIG.yaml.
     """
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # Ctrl-C in the middle of loading a library would crash in it, or be lost
     from mdinsight import analysis
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config = _config(files, top, options)
     folder = analysis.reserve(out, force=force)
     steps = (lambda text: None) if quiet else (lambda text: click.echo(f"  {text}", err=True))
     result = analysis.run(config, on_step=steps, progress=not quiet and sys.stderr.isatty())
-    analysis.write(result, folder, on_step=steps)
+    analysis.write(result, folder, force, on_step=steps)
     click.echo(result.summary())
     click.echo(f"\nEverything is in {out}: start with {Path(out) / 'summary.md'} or {Path(out) / 'report.html'}")
 
@@ -124,7 +132,10 @@ def _config(files: tuple[str, ...], top: str | None, options: dict[str, Any]) ->
         "states": ("states", "n"),
         "lag": ("msm", "lag"),
         "macrostates": ("msm", "macrostates"),
+        "start": ("trajectories", "start"),
+        "stop": ("trajectories", "stop"),
         "stride": ("trajectories", "stride"),
+        "resample": ("trajectories", "resample"),
         "dt": ("trajectories", "dt"),
     }
     for key, value in changes.items():
@@ -132,7 +143,7 @@ def _config(files: tuple[str, ...], top: str | None, options: dict[str, Any]) ->
             content["features"] = tuple({k: a} if eq else k for k, eq, a in (text.partition("=") for text in value))
         elif key in places:
             section, name = places[key]
-            content[section][name] = int(value) if name == "lag" and value.isdigit() else value
+            content[section][name] = int(value) if name == "lag" and value.isascii() and value.isdigit() else value
         else:
             content[key] = value
     return Config.parse(content, "the command line")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -40,7 +40,7 @@ class Gap(Record):
 
     def __str__(self) -> str:
         states = f"state{'s' if len(self.states) > 1 else ''} {some(self.states, 8)}"
-        return f"{states} ({self.frames} frames, in {some(tuple(Path(file).name for file in self.files), 4)}): {self.reason}"
+        return f"{states} ({self.frames} frames, in {some(self.files)}): {self.reason}"
 
 
 class Connectivity(Record):
@@ -129,14 +129,21 @@ def _gaps(
         else:
             reason = NEVER
         groups.setdefault(reason, []).append(int(state))
-    gaps = []
+    names, gaps = _names([origin.file for origin in discrete.origins]), []
     for reason, states in groups.items():
         members = np.zeros(len(histogram), dtype=bool)
         members[states] = True
-        pairs = zip(discrete.arrays, discrete.origins, strict=True)
-        files = [origin.file for array, origin in pairs if members[array].any()]
+        files = [name for array, name in zip(discrete.arrays, names, strict=True) if members[array].any()]
         gaps.append(Gap(reason, tuple(states), int(histogram[states].sum()), tuple(dict.fromkeys(files))))
     return tuple(sorted(gaps, key=lambda gap: -gap.frames))
+
+
+def _names(files: list[str]) -> list[str]:
+    """Files as seen from the folder that holds them all, so that a model does not depend on where its data lie."""
+    folder = (
+        os.path.commonpath([os.path.dirname(file) for file in files]) if len({*map(os.path.isabs, files)}) == 1 else ""
+    )
+    return [os.path.relpath(file, folder) if folder else file for file in files]
 
 
 def _reach(counts: np.ndarray, active: np.ndarray) -> np.ndarray:

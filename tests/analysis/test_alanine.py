@@ -1,8 +1,8 @@
 """What ``make demo`` says of alanine dipeptide, against direct counts on (phi, psi) that use nothing of mdinsight.
 
-The rare process, into C7ax (phi > 0) and out of it: transitions between two cores, divided by the time spent. The fast one, C7eq to
-C5: mdtraj's torsions on a grid of 15 degrees, transitions counted in each trajectory and symmetrised (detailed balance), the
-eigenvalues of the count, and a bootstrap over trajectories.
+The rare process, into C7ax (phi > 0) and out of it: transitions between two cores, divided by the time spent. The fast one,
+C7eq to C5: mdtraj's torsions on a grid of 15 degrees, transitions counted in each trajectory and symmetrised (detailed
+balance), the eigenvalues of the count, and a bootstrap over trajectories.
 """
 
 import mdtraj

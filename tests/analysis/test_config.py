@@ -68,3 +68,65 @@ def test_a_file_that_is_no_configuration(tmp_path, text, says):
 def test_a_configuration_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         Config.parse(MINIMAL).seed = 3
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"cv": {"lag": True}}, "cv.lag=True: an int (frames), a time such as '10 ps', or 'auto'"),
+        ({"msm": {"lag": 10.0}}, "msm.lag=10.0: an int (frames)"),
+        ({"seed": True}, "seed=True: a non-negative int"),
+        ({"cv": {"dim": 0}}, "cv.dim=0 is too few"),
+        ({"msm": {"macrostates": 1}}, "msm.macrostates=1 is too few"),
+        ({"cv": {"method": "pca", "lag": 5}}, "PCA has no lag"),
+        ({"temperature": float("nan")}, "not finite"),
+        ({"temperature": "inf K"}, "temperature='inf K'"),
+        ({"states": {"method": "regular", "dmin": float("inf")}}, "states.dmin=inf"),
+        ({"trajectories": {"files": "a.xtc", "dt": True}}, "trajectories.dt=True: time between frames"),
+    ],
+)
+def test_what_could_mean_two_things_is_refused(change, says):
+    with pytest.raises(ParameterError) as caught:
+        Config.parse({**MINIMAL, **change})
+    assert says in str(caught.value) and "Input should" not in str(caught.value)
+
+
+def test_short_forms():
+    from pathlib import Path
+
+    config = Config.parse({"trajectories": [Path("a.xtc")], "top": Path("a.pdb"), "cv": None, "features": "torsions"})
+    assert config.trajectories.files == ("a.xtc",) and config.trajectories.top == "a.pdb"
+    assert config.features == ("torsions",) and config.cv == Config.parse(MINIMAL).cv
+
+
+@pytest.mark.parametrize("wrong", ["c.yaml", ["a"], None, 3])
+def test_what_is_no_mapping(wrong):
+    with pytest.raises(ParameterError, match="not a mapping"):
+        Config.parse(wrong)
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    (tmp_path / "c.yaml").write_text("trajectories: a.xtc\nseed: 3\nseed: 4\n")
+    with pytest.raises(ParameterError, match="'seed' is given twice"):
+        Config.read(tmp_path / "c.yaml")
+
+
+def test_references_and_odd_folders_are_placed_too(tmp_path):
+    folder = tmp_path / "run [1]"
+    folder.mkdir()
+    content = {
+        **MINIMAL,
+        "features": [{"rmsd": "ref.pdb"}, {"positions": {"reference": "ref.pdb", "selection": "name CA"}}],
+    }
+    (folder / "c.yaml").write_text(yaml.safe_dump(content))
+    config = Config.read(folder / "c.yaml")
+    assert config.features[0] == {"rmsd": str(folder / "ref.pdb")}
+    assert config.features[1]["positions"]["reference"] == str(folder / "ref.pdb")
+    assert config.trajectories.files == (str(tmp_path / "run [[]1]" / "a/*.xtc"),)
+
+
+def test_seen_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = Config.parse({**MINIMAL, "features": [{"rmsd": "ref.pdb"}]}).relative_to(tmp_path / "out")
+    assert config.trajectories.files == ("../a/*.xtc",) and config.trajectories.top == "../a/top.pdb"
+    assert config.features == ({"rmsd": "../ref.pdb"},)

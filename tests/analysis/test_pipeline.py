@@ -9,10 +9,10 @@ import pytest
 
 import mdinsight as mdi
 from mdinsight.analysis import Config, reserve, run, write
-from mdinsight.errors import OutputError, ParameterError
+from mdinsight.errors import LagError, OutputError, ParameterError
 
 
-def configuration(examples, files="ala2/ala2-0[0-3].xtc", **more):
+def configuration(examples, files="ala2_fast/ala2_fast-0[0-3].xtc", **more):
     content = {"trajectories": {"files": [str(examples / files)], "top": str(examples / "ala2/top.pdb"), "stride": 2}}
     return Config.parse({**content, "cv": {"lag": 1, "dim": 2}, "states": {"n": 50}, "msm": {"samples": 20}, **more})
 
@@ -80,10 +80,12 @@ def test_the_folder_is_whole_or_absent(small, tmp_path, monkeypatch):
     before = (out / "summary.json").read_bytes()
     monkeypatch.setattr(mdi.records.Model, "save", full)
     with pytest.raises(OutputError, match="No space left"):
-        write(small, out)
+        write(small, out, force=True)
     assert (out / "summary.json").read_bytes() == before and list(tmp_path.iterdir()) == [out]
     monkeypatch.undo()
-    write(small, out)  # replaces it
+    with pytest.raises(OutputError, match="holds an analysis already"):
+        write(small, out)
+    write(small, out, force=True)
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -91,17 +93,48 @@ def test_where_an_analysis_may_be_written(tmp_path):
     assert reserve(tmp_path / "new/deep") == tmp_path / "new/deep"
     (tmp_path / "empty").mkdir()
     reserve(tmp_path / "empty")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full/x").write_text("x")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "summary.json").write_text("{}")  # somebody else's
     for force in (False, True):
         with pytest.raises(OutputError, match="no analysis"):
-            reserve(tmp_path / "full", force=force)
-    (tmp_path / "full/summary.json").write_text("{}")
+            reserve(full, force=force)
+    (full / "summary.json").write_text('{"mdinsight": "0.1"}')
     with pytest.raises(OutputError, match="holds an analysis already"):
-        reserve(tmp_path / "full")
-    reserve(tmp_path / "full", force=True)
+        reserve(full)
+    assert reserve(full, force=True) == full
+    (full / "thesis.tex").write_text("x")
+    with pytest.raises(OutputError, match=r"thesis\.tex"):
+        reserve(full, force=True)
     with pytest.raises(OutputError, match="is a file"):
-        reserve(tmp_path / "full/x")
+        reserve(full / "thesis.tex")
+    with pytest.raises(OutputError, match="too long"):
+        reserve(tmp_path / ("x" * 300))
+
+
+def test_nothing_that_is_no_analysis_is_replaced(small, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for force in (False, True):
+        with pytest.raises(OutputError, match=r"thesis\.tex"):
+            write(small, tmp_path, force=force)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_link_to_a_folder_stays_a_link(small, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write(small, tmp_path / "link")
+    write(small, tmp_path / "link", force=True)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real/summary.json").is_file()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "real"]
+
+
+def test_a_lag_that_cannot_be_is_refused_before_the_work(examples):
+    steps = []
+    for section in ("cv", "msm"):
+        with pytest.raises(LagError, match=rf"{section}\.lag='0.7 ps' is no multiple"):
+            run(configuration(examples, **{section: {"lag": "0.7 ps"}}), on_step=steps.append)
+    assert steps == []
 
 
 def test_two_topologies_in_one_analysis(examples, tmp_path):
