@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import mdinsight as mdi
 from mdinsight.errors import DataWarning, FormatError, TrajectoryError
+from mdinsight.trajectories._formats.netcdf import AmberNetCDF
 
 HYPOTHESIS = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
@@ -319,3 +320,47 @@ def test_bits_of_an_xtc_that_do_not_fit_their_frame_are_found(formats, top, tmp_
         except TrajectoryError as error:
             assert f"frame {frame}" in str(error)
     assert accepted <= 3
+
+
+def long_netcdf(plain, folder, n_frames=400):
+    """Made of the example's frames, 2 ps apart."""
+    xyz = np.concatenate([plain.xyz] * (n_frames // 20))
+    mdtraj.Trajectory(xyz, plain.topology, time=2.0 * np.arange(n_frames)).save_netcdf(str(folder / "long.nc"))
+    return folder / "long.nc", xyz
+
+
+@pytest.mark.parametrize("deleted", [4, 37, 400, 1000])
+@pytest.mark.parametrize("frame", [5, 200, 380])
+def test_netcdf_with_bytes_missing_in_the_middle(deleted, frame, plain, top, tmp_path):
+    path, xyz = long_netcdf(plain, tmp_path)
+    data = path.read_bytes()
+    record = 4 + 22 * 12
+    begin = len(data) - (400 - frame) * record
+    path.write_bytes(data[: begin + 40] + data[begin + 40 + deleted :])
+    trajs, warning = opened(path, top)
+    assert len(trajs) == 1 and frame - 2 <= trajs.n_frames <= frame
+    n_frames = trajs.n_frames
+    assert "corrupt at byte" in warning and f"{n_frames} whole frames before it are used" in warning
+    np.testing.assert_allclose(trajs[0].read_chunk(0, n_frames).xyz, xyz[:n_frames], atol=1e-6)
+
+
+def test_odd_times_of_a_netcdf_are_no_damage(plain, tmp_path):
+    path, _ = long_netcdf(plain, tmp_path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    spaced = {
+        "restarts": 2.0 * (np.arange(400) % 10),
+        "pairs": 2.0 * (np.arange(400) % 2),
+        "logarithmic": 2.0 ** (np.arange(400) / 20),
+        "two spacings": np.where(np.arange(400) < 50, 2.0 * np.arange(400), 1e4 + 5.0 * np.arange(400)),
+        "gaps": np.cumsum(rng.choice([2.0, 2.0, 2.0, 8.0], 400)),
+        "one step back": np.concatenate([2.0 * np.arange(399), [0.0]]),
+    }
+    for name, times in spaced.items():
+        data = bytearray(whole)
+        for frame in range(400):
+            at = len(data) - (400 - frame) * (4 + 22 * 12)
+            data[at : at + 4] = np.array(times[frame], ">f4").tobytes()
+        path.write_bytes(bytes(data))
+        scan = AmberNetCDF().scan(path)
+        assert scan.n_frames == 400 and scan.damage is None, name

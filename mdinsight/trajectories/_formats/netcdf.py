@@ -26,6 +26,7 @@ from mdinsight.trajectories._formats._base import (
 
 _TYPES = {1: "i1", 2: "S1", 3: ">i2", 4: ">i4", 5: ">f4", 6: ">f8", 7: "u1", 8: ">u2", 9: ">u4", 10: ">i8", 11: ">u8"}
 _BLOCK = 1 << 23
+_WINDOW = 8
 _CELL = ("cell_lengths", "cell_angles")
 
 
@@ -176,6 +177,12 @@ def _scan3(path: Path, header: _Header, name: str) -> Scan:
         at = records["time"].begin + record * np.arange(n_frames)
         times = data[at[:, None] + np.arange(kind.itemsize)].view(kind).ravel().astype(np.float64)
         times *= _time_scale(records["time"].attributes)
+        mad = _first_mad(times)
+        if mad is not None:  # bytes are missing or too many in the record before, if its time stands ahead of them
+            n_frames = mad - 1 if mad and records["time"].begin <= coordinates.begin else mad
+            times, end = times[:n_frames], begin + n_frames * record
+            detail = "the times from there on make no sense"
+            damage = Damage("corrupt", n_frames, end, size - end, max(1, round((size - end) / record)), detail)
     has_box = False
     if n_frames and all(key in records for key in _CELL):
         lengths = records["cell_lengths"]
@@ -183,6 +190,35 @@ def _scan3(path: Path, header: _Header, name: str) -> Scan:
         at = lengths.begin + record * np.array([0, n_frames - 1])
         has_box = bool((data[at[:, None] + np.arange(3 * kind.itemsize)].view(kind) > 0).all())
     return Scan(n_frames, n_atoms, times, SINGLE, has_box, damage, layout)
+
+
+def _first_mad(times: np.ndarray) -> int | None:
+    """The first frame from which on the times are those of no simulation, None where all may be.
+
+    There most steps are unlike the first of the file, and many go back; or a time is no number that a time can be. Pieces
+    of other spacing and a step back here and there are not meant.
+    """
+    none = ~np.isfinite(times) | (np.abs(times) > 1e15) | ((times != 0) & (np.abs(times) < 1e-15))
+    absurd = int(np.argmax(none)) if none.any() else None
+    steps = np.diff(times[:absurd])
+    if len(steps) < 2 or not steps[0] > 0:
+        return absurd
+    near = 4 * SINGLE * (np.abs(times[1:absurd]) + np.abs(times[: len(steps)]))
+    odd = np.abs(steps - steps[0]) > 0.01 * steps[0] + near
+    back = steps <= 0
+    odd_sums, back_sums = (np.concatenate([[0], np.cumsum(flags)]) for flags in (odd, back))
+    at = np.flatnonzero(odd)
+    at = at[at < len(steps) - 1]
+    soon = np.minimum(at + _WINDOW, len(steps))
+    mad = np.ones(len(at), bool)
+    for stop in (soon, len(steps)):
+        mad &= odd_sums[stop] - odd_sums[at] > 0.5 * (stop - at)
+    mad &= back_sums[-1] - back_sums[at] > 0.2 * (len(steps) - at)
+    if mad.any():
+        return int(at[np.argmax(mad)]) + 1
+    while absurd is not None and absurd > 1 and odd[absurd - 2]:  # those beside it are not to be trusted either
+        absurd -= 1
+    return absurd
 
 
 def _scan4(path: Path, name: str) -> Scan:
