@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import sys
-import types
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mdinsight.errors import ParameterError
 from mdinsight.features._base import Feature
+from mdinsight.features._code import code_identity
 from mdinsight.features._labels import Labels
 from mdinsight.features._parts import TrajectoryPart
 from mdinsight.features._selection import as_selection
@@ -37,6 +33,11 @@ class Code(Record):
         code = cls(identity or f"not identified {uuid.uuid4().hex}", name, identity is not None)
         object.__setattr__(code, "_function", function)
         return code
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the content could be told, and is still the same: a global may have another value by now."""
+        return self.known and code_identity(self._function) == self.identity  # type: ignore[attr-defined]
 
     @property
     def unsaveable(self) -> str:
@@ -67,9 +68,10 @@ class Function(Feature):
 
     Notes
     -----
-    The content is identified by the function's module, name and source and the source of the file that it stands in.
-    A lambda, a closure, a callable object, and a function typed at a prompt that uses other functions of the prompt
-    cannot be identified so; their results are not cached on disk. A Function cannot be saved in a model.
+    The content is identified by the function's code as it is loaded, its defaults and closure, and the functions,
+    numbers, strings and tuples of them that it reads from its module. One that reads anything else (a list, an array, an
+    object, a module that is not installed) cannot be identified so, nor a callable object; its results are not cached
+    on disk. A Function cannot be saved in a model.
     """
 
     function: Any
@@ -104,8 +106,8 @@ class Function(Feature):
 
     @property
     def cacheable(self) -> bool:
-        """Whether the function's content could be identified."""
-        return bool(self.function.known)
+        """Whether the function's content can be identified."""
+        return bool(self.function.unchanged)
 
     @property
     def instead(self) -> str:
@@ -124,30 +126,3 @@ class Function(Feature):
         return [
             TrajectoryPart(self, columns, atoms, topology, self.function, tuple(range(count)), count, self.gradient)
         ]
-
-
-def code_identity(function: Callable[..., Any]) -> str | None:
-    """SHA-256 of where a function stands and of its source; None if its content cannot be told from that."""
-    if not isinstance(function, types.FunctionType) or function.__name__ == "<lambda>" or function.__closure__:
-        return None
-    try:
-        source = inspect.getsource(function)
-        file = Path(inspect.getsourcefile(function) or "")
-    except (OSError, TypeError):
-        return None
-    digest = hashlib.sha256(f"{function.__module__}.{function.__qualname__}\n{source}".encode())
-    defaults = (function.__defaults__, function.__kwdefaults__)
-    if any(not isinstance(d, (int, float, str, bool, type(None))) for d in _flat(defaults)):
-        return None
-    digest.update(repr(defaults).encode())
-    module = sys.modules.get(function.__module__)
-    whole = getattr(module, "__file__", None)
-    if whole and file.is_file() and Path(whole).resolve() == file.resolve():
-        digest.update(file.read_bytes())  # helpers and constants beside the function count as well
-        return digest.hexdigest()
-    used = (function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__)
-    return digest.hexdigest() if all(isinstance(value, types.ModuleType) for value in used) else None
-
-
-def _flat(defaults: tuple[Any, Any]) -> list[Any]:
-    return [*(defaults[0] or ()), *(defaults[1] or {}).values()]

@@ -110,7 +110,12 @@ class TrajectoryPart:
     def compute(self, xyz: np.ndarray, box: np.ndarray | None, time: np.ndarray | None = None) -> np.ndarray:
         """Values of a chunk of frames: (n_frames, n_columns) float32."""
         frames = self._frames(xyz, box, time)
-        values = np.asarray(self.function(frames))
+        try:
+            values = np.asarray(self.function(frames))
+        except Exception as error:  # whatever a user's function may raise
+            raise ParameterError(f"{self.feature.title} failed with {type(error).__name__}: {error}") from error
+        if values.dtype.kind not in "buif":
+            raise ParameterError(f"{self.feature.title} gave values of type {values.dtype}; return real numbers")
         values = values[:, None] if values.ndim == 1 else values
         if values.shape != (len(frames.xyz), self.width):
             raise ParameterError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from mdinsight.errors import CorruptFrameError, DataWarning, NonFiniteError, Par
 from mdinsight.features._base import Definition
 from mdinsight.features._bound import Bound, bind_all
 from mdinsight.features._cache import Cache, result_key
+from mdinsight.features._function import Function
 from mdinsight.parallel import Workers, ordered_map
 from mdinsight.progress import Progress, track
 from mdinsight.series import TimeSeries
@@ -122,7 +124,7 @@ def _store(definition: Definition, cache: bool | str | Path) -> Cache | None:
     if not definition.cacheable:
         _log.warning(
             "%s: results are not cached on disk, as the content of a function cannot be identified "
-            "(a lambda, a closure, or typed at a prompt); write it as a plain function in a file",
+            "(it reads a list, an array, an object or a module of your own); pass numbers as defaults instead",
             definition.title,
         )
         return None
@@ -131,7 +133,11 @@ def _store(definition: Definition, cache: bool | str | Path) -> Cache | None:
 
 def _key(trajectory: Trajectory, bound: Bound) -> str:
     origin = trajectory.origin
-    return result_key(trajectory.fingerprint, origin.start, origin.step, trajectory.n_frames, bound.content)
+    clock = []
+    if any(isinstance(part.feature, Function) for part in bound.parts):  # it may read the times
+        times = trajectory.times
+        clock = [trajectory.dt, "" if times is None else hashlib.sha256(np.ascontiguousarray(times).data).hexdigest()]
+    return result_key(trajectory.fingerprint, origin.start, origin.step, trajectory.n_frames, bound.content, *clock)
 
 
 def _tasks(number: int, trajectory: Trajectory, bound: Bound, chunk: int | None) -> Iterator[_Task]:
@@ -167,7 +173,12 @@ def _before(part: _Part, trajectory: Trajectory, array: np.ndarray) -> np.ndarra
 def _values(task: _Task, stop: int) -> np.ndarray:
     whole = len(task.bound.atoms) == task.trajectory.n_atoms
     chunk = task.trajectory.read_chunk(task.start, stop, None if whole else task.bound.atoms)
-    values = task.bound.compute(chunk.xyz, chunk.box, chunk.time)
+    try:
+        values = task.bound.compute(chunk.xyz, chunk.box, chunk.time)
+    except ParameterError as error:
+        origin = task.trajectory.origin
+        where = f"{origin.file}, frames {origin.frame(task.start)} to {origin.frame(stop - 1)}"
+        raise ParameterError(f"{where}: {error}") from error.__cause__
     if not np.isfinite(values.sum(dtype=np.float64)):
         _refuse(task, values)
     return values

@@ -155,7 +155,7 @@ def test_a_function_of_the_wrong_shape(frames):
 
 
 def test_cache_is_used_and_is_the_same(trajs, tmp_path):
-    _calls.clear()
+    _calls = _counted.calls = []
     features = Torsions("phi psi") + Function(_counted, "x")
     first = features.transform(trajs, cache=tmp_path)
     assert sum(_calls) == 1037
@@ -176,11 +176,8 @@ def test_cache_is_used_and_is_the_same(trajs, tmp_path):
     assert not list(tmp_path.rglob("*.npy"))
 
 
-_calls: list[int] = []
-
-
 def _counted(frames):
-    _calls.append(len(frames.xyz))
+    _counted.calls.append(len(frames.xyz))
     return frames.xyz[:, 0, 0]
 
 
@@ -259,12 +256,12 @@ def test_an_unwritable_cache_fails_nothing(frames, tmp_path, caplog):
 
 
 def test_what_cannot_be_identified_is_not_cached(frames, tmp_path, caplog):
-    shift = 3.0
+    shift = [3.0]
 
     def closure(frames):
-        return frames.xyz[:, 0, 0] + shift
+        return frames.xyz[:, 0, 0] + shift[0]
 
-    for function in (closure, lambda frames: frames.xyz[:, 0, 0], _Callable()):
+    for function in (closure, lambda frames: frames.xyz[:, 0, 0] + _WEIGHTS[0], _reads_no_number, _Callable()):
         caplog.clear()
         feature = Function(function, "x")
         with caplog.at_level(logging.WARNING, logger="mdinsight"):
@@ -274,6 +271,17 @@ def test_what_cannot_be_identified_is_not_cached(frames, tmp_path, caplog):
     assert not list(tmp_path.rglob("*.npy"))
     assert Function(_spread, "x").cacheable and Function(mdtraj.compute_rg, "x").cacheable
     assert Function(_spread, "x").hash == Function(_spread, "x").hash != Function(_counted, "x").hash
+
+
+_WEIGHTS = [1.0]
+
+
+def _reads_no_number(frames):
+    return _scaled(frames)
+
+
+def _scaled(frames):
+    return frames.xyz[:, 0, 0] * _WEIGHTS[0]
 
 
 class _Callable:
