@@ -45,7 +45,7 @@ def state_rows(found: Analysis) -> list[tuple[str, str, str, str]]:
             str(n),
             percent(states.populations[n]),
             str(energies[n]) if n and energies is not None else "reference",
-            f"entered {int(states.entries[n])}, left {int(states.exits[n])} times",
+            f"entered {counted(int(states.entries[n]), 'time')}, left {counted(int(states.exits[n]), 'time')}",
         )
         for n in range(states.n)
     ]

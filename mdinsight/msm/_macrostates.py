@@ -123,7 +123,7 @@ class Macrostates(Record):
         number = int(np.argmin(self.lifetimes))
         lags = float(self.lifetimes[number]) / self.lag
         holds = lags > LIFETIME
-        says = f"macrostate {number} lives {lags:.3g} lags, the shortest of all"
+        says = f"macrostate {number} lives {lags:.0f} lags, the shortest of all"
         if not holds:
             says += ": steps of one lag miss shorter visits, so that passage times to it come out too long"
         return Verdict("lifetimes", holds, says, "take a shorter lag or fewer macrostates")

@@ -60,9 +60,9 @@ def _counts(model: MarkovModel) -> Verdict:
     independent = model.count_matrix.sum(axis=1) / (model.lag if model.counting == "sliding" else 1.0)
     poor = independent < FEW
     weight = float(model.stationary_distribution[poor].sum())
-    says = f"{independent.sum():.3g} independent transitions, {np.median(independent):.3g} from the median state"
+    says = f"{independent.sum():.0f} independent transitions, {np.median(independent):.0f} from the median state"
     if poor.any():
-        says += f"; {int(poor.sum())} states with fewer than {FEW:g} hold {100 * weight:.2g} % of the population"
+        says += f"; {int(poor.sum())} states with fewer than {FEW:g} hold {100 * weight:.1f} % of the population"
     return Verdict("counts", weight <= 0.1, says, "take fewer states or a shorter lag, or run longer")
 
 
