@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mdinsight.errors import TopologyError
 from mdinsight.features._base import Feature, reference_tag
 from mdinsight.features._geometry import prepare_box
 from mdinsight.features._jit import jit
@@ -15,6 +16,7 @@ from mdinsight.features._parts import part
 from mdinsight.features._selection import as_selection, told
 from mdinsight.features._whole import gather, paths_to
 from mdinsight.series import Column
+from mdinsight.words import counted
 
 
 class RadiusOfGyration(Feature):
@@ -56,9 +58,12 @@ class RadiusOfGyration(Feature):
         mass = np.ones(len(atoms))
         if self.mass_weighted:
             elements = [labels.topology.atom(int(i)).element for i in atoms]
-            unknown = [labels.atom(int(i)) for i, e in zip(atoms, elements, strict=True) if e is None]
+            unknown = [int(i) for i in atoms if not _has_mass(labels.topology.atom(int(i)))]
             if unknown:
-                raise labels.none(self.title, f"the element of {unknown[0]} is not known; use mass_weighted=False")
+                raise TopologyError(
+                    f"{self.title}: the masses of {counted(len(unknown), 'atom')} of {labels} are not known, the first is "
+                    f"{labels.atom(unknown[0])}; use mass_weighted=False, or a topology that names the elements"
+                )
             mass = np.array([element.mass for element in elements])
         used = tuple(int(i) for i in atoms)
         key = f"rg {reference_tag(self.hash)}"
@@ -68,6 +73,13 @@ class RadiusOfGyration(Feature):
         weights[places] = mass
         params = np.column_stack([weights, parent, np.full(len(rows), float(self.periodic))])
         return [part(self, [column], kernel, rows[:, None], np.zeros(len(rows)), params, collective=True)]
+
+
+def _has_mass(atom: Any) -> bool:
+    """Whether the mass is known. That of a virtual site is zero, but a residue of nothing else is one of beads."""
+    if atom.element is None:
+        return False
+    return atom.element.mass > 0 or any(a.element is not None and a.element.mass > 0 for a in atom.residue.atoms)
 
 
 @jit

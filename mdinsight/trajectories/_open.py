@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,9 +115,14 @@ def open(
     1000 nm) that nothing is wrapped there.
     """
     stride = _positive(stride, "stride")
+    for name, value in (("start", start), ("stop", stop)):
+        if isinstance(value, bool) or not (hasattr(value, "__index__") or (name == "stop" and value is None)):
+            raise ParameterError(f"{name}={value!r} is no frame number; give an int")
     step = None if dt is None else units.time(dt, "dt")
     if step is not None and not step > 0:
         raise ParameterError(f"dt={dt!r} is not positive; give the time between frames, e.g. '2 ps'")
+    if resample is not None and not 0 < units.time(resample, "resample") < math.inf:
+        raise ParameterError(f"resample={resample!r} is no positive time; give the time between frames, e.g. '10 ps'")
     if resample is not None and stride != 1:
         raise ParameterError(f"stride={stride} and resample={resample!r} both choose frames; give one of them")
     notes: list[str] = []

@@ -86,10 +86,18 @@ def _flatten(group: Any) -> list[Any]:
 def _expand(text: str) -> list[Path]:
     if not glob.has_magic(text) or Path(text).exists():
         return [Path(text)]
-    found = [name for name in glob.glob(text, recursive=True) if not Path(name).is_dir()]
+    found = [name for name in glob.glob(_literal_folder(text), recursive=True) if not Path(name).is_dir()]
     if not found:
         raise TrajectoryError(f"no file matches {text!r} (looked from {Path.cwd()}); check the pattern")
     return [Path(name) for name in sorted(found, key=natural)]
+
+
+def _literal_folder(text: str) -> str:
+    """The pattern with the signs of a pattern escaped in the longest folder that is there under just this name."""
+    for folder in Path(text).parents:
+        if glob.has_magic(str(folder)) and folder.is_dir():
+            return glob.escape(str(folder)) + text[len(str(folder)) :]
+    return text
 
 
 def _check_file(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import warnings
@@ -18,6 +19,10 @@ from mdinsight.trajectories._formats import FORMATS, format_of
 
 Selection = str | Sequence[int] | np.ndarray | None
 """An mdtraj selection such as ``"name CA"``, atom indices, a mask of all atoms, or None for all atoms."""
+
+
+_NEEDS = {".mol2": "pandas", ".gsd": "gsd"}
+"""Packages that mdtraj asks for only when it reads such a file."""
 
 
 def load_topology(source: Any) -> mdtraj.Topology:
@@ -36,7 +41,7 @@ def load_topology(source: Any) -> mdtraj.Topology:
         raise TopologyError(
             f"top={source!r} is no topology; give a path (.pdb, .prmtop, .psf, .gro, .cif, ...) or an mdtraj.Topology"
         )
-    path = Path(source)
+    path = Path(source).expanduser()
     if not path.exists():
         raise TopologyError(f"the topology {path} does not exist")
     if path.is_dir():
@@ -61,12 +66,18 @@ def _own(path: Path) -> mdtraj.Topology | None:
 
 
 def _by_mdtraj(path: Path) -> mdtraj.Topology:
+    needed = _NEEDS.get(path.suffix.lower())
+    if needed and importlib.util.find_spec(needed) is None:
+        raise TopologyError(
+            f"the topology {path} cannot be read: for {path.suffix} the package {needed} is needed; "
+            f"install it, or give a PDB, PRMTOP, PSF, GRO or mmCIF file"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return mdtraj.load_topology(str(path))
     except Exception as error:  # mdtraj's readers raise nearly anything
-        reason = str(error) or type(error).__name__
+        reason = str(error).strip() or type(error).__name__
         raise TopologyError(f"the topology {path} cannot be read: {reason.splitlines()[0]}") from error
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import mdinsight as mdi
-from mdinsight.errors import CorruptFrameError, DataWarning, NonFiniteError, TrajectoryError
-from mdinsight.features import Distances, Torsions
+from mdinsight.errors import CorruptFrameError, DataWarning, NonFiniteError, TopologyError, TrajectoryError
+from mdinsight.features import Distances, RadiusOfGyration, Torsions
 
 
 @pytest.fixture
@@ -162,3 +162,24 @@ def test_the_whole_analysis_goes_on_with_the_frames_before(examples, tmp_path):
     assert len(found.dtrajs[0]) == 750 < found.trajectories[0].n_frames
     assert mdi.analysis.summarise(found)["data"]["n_frames"] == sum(len(array) for array in found.dtrajs)
     assert len(list(out.glob("*.xtc"))) == 2
+
+
+def test_radius_of_gyration_of_beads_whose_masses_are_not_known(tmp_path):
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    for name in ("BB", "SC", "BB"):
+        topology.add_atom(name, mdtraj.element.virtual, topology.add_residue("BEA", chain))
+    frames = mdtraj.Trajectory(np.random.default_rng(0).normal(size=(5, 3, 3)), topology)
+    with pytest.raises(TopologyError, match="masses of 3 atoms .* are not known.*mass_weighted=False"):
+        RadiusOfGyration("all").transform(frames, cache=False)
+    found = RadiusOfGyration("all", mass_weighted=False).transform(frames, cache=False)[0][:, 0]
+    np.testing.assert_allclose(found, np.sqrt(frames.xyz.var(axis=1).sum(axis=1)), rtol=1e-5)
+    water = mdtraj.Topology()
+    residue = water.add_residue("HOH", water.add_chain())
+    for symbol in ("O", "H", "H"):
+        water.add_atom(symbol, mdtraj.element.get_by_symbol(symbol), residue)
+    water.add_atom("M", mdtraj.element.virtual, residue)  # a site without mass
+    four = mdtraj.Trajectory(np.random.default_rng(1).normal(size=(5, 4, 3)), water)
+    found = RadiusOfGyration("all", periodic=False).transform(four, cache=False)
+    without = RadiusOfGyration([0, 1, 2], periodic=False).transform(four, cache=False)
+    np.testing.assert_allclose(found[0], without[0], rtol=1e-6)

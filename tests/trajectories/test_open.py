@@ -279,3 +279,54 @@ def test_times_that_mdtraj_made_up_are_noted(plain):
         "object 0: its times are 0, 1, 2, ... ps, which mdtraj makes up for files without times; give dt=",
     )
     assert mdi.open(made_up, dt="2 ps").notes == () and mdi.open(plain).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"start": 1.5}, "start=1.5 is no frame number"),
+        ({"start": None}, "start=None"),
+        ({"start": True}, "start=True"),
+        ({"stop": "10"}, "stop='10'"),
+        ({"stop": 2.0}, "stop=2.0"),
+        ({"resample": float("inf")}, "resample=inf"),
+        ({"resample": float("nan")}, "resample=nan"),
+        ({"resample": 0}, "resample=0"),
+        ({"resample": "-4 ps"}, "resample='-4 ps'"),
+        ({"dt": float("inf")}, "dt=inf"),
+        ({"dt": float("nan")}, "dt=nan"),
+    ],
+)
+def test_numbers_that_are_none(wrong, match, folder, top):
+    with pytest.raises(ParameterError, match=match):
+        mdi.open(folder / "run-1.xtc", top=top, **wrong)
+    assert mdi.open(folder / "run-1.xtc", top=top, start=np.int64(3), stop=np.int32(9)).n_frames == 6
+
+
+def test_home_is_meant_by_a_tilde_everywhere(folder, top, monkeypatch):
+    shutil.copy(top, folder / "home.pdb")
+    monkeypatch.setenv("HOME", str(folder))
+    assert mdi.open("~/run-1.xtc", top="~/home.pdb").n_frames == 20
+    assert load_topology("~/home.pdb").n_atoms == 22
+
+
+@pytest.mark.parametrize("name", ["set[1]", "a*b", "what?"])
+def test_a_folder_whose_name_looks_like_a_pattern(name, folder, top):
+    inner = folder / name / "deep"
+    inner.mkdir(parents=True)
+    for number in (1, 10):
+        shutil.copy(folder / "run-1.xtc", inner / f"r{number}.xtc")
+    assert [t.label for t in mdi.open(str(inner / "*.xtc"), top=top)] == ["r1.xtc", "r10.xtc"]
+    assert len(mdi.open(str(folder / name / "*" / "r[12]*.xtc"), top=top)) == 2
+    assert len(mdi.open(str(inner / "r1.xtc"), top=top)) == 1
+    assert len(mdi.open(str(folder / "*" / "deep" / "*.xtc"), top=top)) == 2
+
+
+def test_a_topology_that_needs_a_package_that_is_not_there(tmp_path, capfd):
+    import importlib.util
+
+    (tmp_path / "bad.mol2").write_text("@<TRIPOS>MOLECULE\njunk\n")
+    needed = "the package pandas is needed" if importlib.util.find_spec("pandas") is None else "cannot be read: ."
+    with pytest.raises(TopologyError, match=rf"bad\.mol2 .*{needed}"):
+        load_topology(tmp_path / "bad.mol2")
+    assert capfd.readouterr() == ("", "")
