@@ -170,7 +170,7 @@ def test_radius_of_gyration_of_beads_whose_masses_are_not_known(tmp_path):
     for name in ("BB", "SC", "BB"):
         topology.add_atom(name, mdtraj.element.virtual, topology.add_residue("BEA", chain))
     frames = mdtraj.Trajectory(np.random.default_rng(0).normal(size=(5, 3, 3)), topology)
-    with pytest.raises(TopologyError, match="masses of 3 atoms .* are not known.*mass_weighted=False"):
+    with pytest.raises(TopologyError, match=r"masses of 3 atoms .* are not known.*mass_weighted=False"):
         RadiusOfGyration("all").transform(frames, cache=False)
     found = RadiusOfGyration("all", mass_weighted=False).transform(frames, cache=False)[0][:, 0]
     np.testing.assert_allclose(found, np.sqrt(frames.xyz.var(axis=1).sum(axis=1)), rtol=1e-5)
