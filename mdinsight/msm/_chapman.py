@@ -108,6 +108,7 @@ def chapman_kolmogorov(
     Prinz et al., 10.1063/1.3565032, with memberships instead of crisp sets as in 10.1063/1.4828816.
     """
     discrete = as_discrete(dtrajs)
+    model.check_clustering(discrete.definition)
     if multiples is None:
         reach = (int(discrete.lengths.max()) - 1) // model.lag
         multiples = range(1, min(5, reach) + 1)

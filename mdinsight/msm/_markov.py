@@ -169,8 +169,11 @@ class MarkovModel(KineticModel):
         ------
         SelectionError
             If no frame is in an active state.
+        ParameterError
+            If the states are of another clustering than the model's.
         """
         discrete = as_discrete(dtrajs)
+        self.check_clustering(discrete.definition)
         histogram = discrete.histogram()
         share = np.zeros(max(len(histogram), int(self.active_states.max()) + 1))
         share[self.active_states] = self.stationary_distribution
@@ -182,6 +185,20 @@ class MarkovModel(KineticModel):
                 "no frame is in an active state of the model; give the trajectories that it was made from"
             )
         return [share[array] / total for array in discrete.arrays]
+
+    def check_clustering(self, clustering: Model | None) -> None:
+        """Refuse states of another clustering than the model's, where both are known: their numbers mean other places.
+
+        Raises
+        ------
+        ParameterError
+            If they differ.
+        """
+        if clustering is not None and self.clustering is not None and clustering.hash != self.clustering.hash:
+            raise ParameterError(
+                "these discrete trajectories are of another clustering than the model's, so their numbers mean other states; "
+                "give those that the model was made from, or model.clustering.transform(...) of new data"
+            )
 
     def verdicts(self) -> tuple[Verdict, ...]:
         """Whether what the model rests on holds: connected set, lag, transitions, counts, intervals; with what to

@@ -194,6 +194,7 @@ class _ByState:
 def _states(model: MarkovModel, dtrajs: Any, lengths: Sequence[int]) -> list[np.ndarray]:
     """The position among the active states of every frame, -1 outside."""
     discrete = as_discrete(dtrajs)
+    model.check_clustering(discrete.definition)
     if discrete.lengths.tolist() != list(lengths):
         raise ParameterError(
             f"dtrajs have {discrete.lengths.tolist()[:5]} frames, the data {list(lengths)[:5]}; give the discrete "

@@ -17,10 +17,11 @@ from mdinsight.errors import (
     ParameterError,
     SelectionError,
 )
-from mdinsight.msm import BayesianMSM, MarkovModel, MaximumLikelihoodMSM
+from mdinsight.msm import BayesianMSM, MarkovModel, MaximumLikelihoodMSM, free_energy_surface
 from mdinsight.records import load
 from mdinsight.results import all_hold
 from mdinsight.series import Origin, TimeSeries
+from mdinsight.states import KMeans
 
 
 def test_no_pair_crosses_trajectories() -> None:
@@ -143,3 +144,18 @@ def test_saved_and_cloned(double_well: np.ndarray, tmp_path) -> None:
     assert again.summary() == model.summary()
     assert again.timescales(3) == model.timescales(3)
     assert "lag 10 frames" in repr(again)
+
+
+def test_states_of_another_clustering_are_refused() -> None:
+    rows = [np.random.default_rng(i).normal(size=(300, 1)) for i in range(3)]
+    mine, other = (KMeans(5, seed=seed).fit_transform(rows) for seed in (1, 2))
+    model = BayesianMSM(1, n_samples=5).fit(mine).model
+    assert sum(weights.sum() for weights in model.frame_weights(mine)) == pytest.approx(1.0)
+    for use in (
+        model.frame_weights,
+        lambda dtrajs: model.chapman_kolmogorov(dtrajs, n_sets=2),
+        lambda dtrajs: free_energy_surface(rows, model=model, dtrajs=dtrajs),
+    ):
+        use(mine)
+        with pytest.raises(ParameterError, match="another clustering"):
+            use(other)
