@@ -122,6 +122,9 @@ def test_a_file_that_grows_after_it_was_opened_is_read_on(suffix, formats, tmp_p
     path = tmp_path / f"grows{suffix}"
     if suffix == ".nc":
         short = whole[:4] + (12).to_bytes(4, "big") + whole[8 : len(whole) - 8 * (4 + 22 * 12)]
+    elif suffix == ".dcd":
+        # A frame of 22 atoms is three records of 96 bytes; mdtraj's own title differs from one write to the next.
+        short = whole[:8] + (12).to_bytes(4, "little") + whole[12 : len(whole) - 8 * 288]
     else:
         frames = mdtraj.load(str(formats / f"plain{suffix}"), top=str(formats / "top.pdb"))[:12]
         frames.save(str(path))
