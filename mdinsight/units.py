@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from mdinsight.errors import LagError, ParameterError
+from mdinsight.words import counted
 
 _UNITS: dict[str, dict[str, float]] = {
     "time": {"fs": 1e-3, "ps": 1.0, "ns": 1e3, "us": 1e6, "µs": 1e6, "μs": 1e6, "ms": 1e9, "s": 1e12},
@@ -129,7 +130,7 @@ def lag_frames(lag: Any, dt: float | None, name: str = "lag") -> int:
     ps = time(lag, name)
     if dt is None:
         raise LagError(
-            f"{name}={lag!r} is a time, but the data have no time step; give frames (an int), or dt= when opening"
+            f"{name}={lag!r} is a time, but the data have no time step; give frames (an int), or the time step (dt=, --dt)"
         )
     ratio = ps / dt
     frames = round(ratio)
@@ -156,4 +157,4 @@ def format_lag(frames: float, dt: float | None, digits: int = 3) -> str:
     """A number of frames as a time where the time step is known, else as frames."""
     if dt is not None:
         return format_time(frames * dt, digits)
-    return f"{int(frames)} frames" if float(frames).is_integer() else f"{frames:.{digits}g} frames"
+    return counted(int(frames), "frame") if float(frames).is_integer() else f"{frames:.{digits}g} frames"

@@ -43,7 +43,7 @@ class Analysis:
     surface
         Free energy over the first two coordinates.
     flux
-        Reactive flux between the ends of the slowest process; None where there are no macrostates.
+        Reactive flux from the more to the less populated end of the slowest process; None where there are no macrostates.
     temperature
         In K.
     """
@@ -289,8 +289,11 @@ def _macrostates(config: Config, model: msm.MarkovModel) -> msm.Macrostates | No
 
 
 def _slowest_flux(model: msm.MarkovModel, macrostates: msm.Macrostates) -> msm.Flux:
-    """Between the two macrostates that take longest to reach one another."""
-    times = np.where(np.isfinite(macrostates.mfpt.value), macrostates.mfpt.value, -1.0)
-    both = np.minimum(times, times.T)
-    source, target = np.unravel_index(int(np.argmax(both)), both.shape)
+    """Between the cores of the two macrostates that the slowest process separates most."""
+    low, high = (np.searchsorted(macrostates.active_states, end) for end in model.slowest_ends())
+    weights = macrostates.memberships * model.stationary_distribution[:, None]
+    lean = (weights[high].sum(axis=0) - weights[low].sum(axis=0)) / weights.sum(axis=0)
+    source, target = int(np.argmin(lean)), int(np.argmax(lean))
+    if macrostates.populations.value[source] < macrostates.populations.value[target]:
+        source, target = target, source
     return model.tpt(macrostates.cores[source], macrostates.cores[target])

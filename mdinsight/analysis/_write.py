@@ -105,7 +105,9 @@ def write(
         (build / "config.yaml").write_text(found.config.relative_to(folder).to_yaml())
         files["config.yaml"] = "the settings; `mdinsight analyze config.yaml` repeats the analysis"
         files[_MARK] = "every figure with its interval, for programs"
-        write_report(build / "report.html", *found.parts(), title="What is slow")
+        write_report(
+            build / "report.html", *found.parts(), title="What is slow", text=found.summary(), drawings=_combined(found)
+        )
         (build / "summary.md").write_text(markdown(found, files))
         (build / _MARK).write_text(json.dumps(to_dict(found), indent=1, allow_nan=False) + "\n")
         reserve(out, force)  # again: another process may have written there in the meantime
@@ -195,10 +197,22 @@ def drawings(found: Analysis) -> list[tuple[str, str, Callable[[], Axes | Figure
             ("chapman_kolmogorov", "does the model predict longer times", lambda: plots.chapman_kolmogorov(test))
         )
     if flux is not None and plane:
-        listed.append(("committor", "the way of the slowest process", lambda: plots.committor(flux, found.model)))
+        listed.append(
+            (
+                "committor",
+                "the way of the slowest process, from A (more populated) to B",
+                lambda: plots.committor(flux, found.model),
+            )
+        )
     if getattr(found.cv, "training", None) is not None:
         listed.append(("training", "training of the network", lambda: plots.training(found.cv)))
     return listed
+
+
+def _combined(found: Analysis) -> list[tuple[str, Callable[[], Axes | Figure]]]:
+    """The figures that need more than one part, for the top of the report."""
+    wanted = ("states", "committor")
+    return [(about, drawing) for name, about, drawing in drawings(found) if name in wanted]
 
 
 def _structures(found: Analysis, folder: Path) -> dict[str, str]:
@@ -217,8 +231,8 @@ def _structures(found: Analysis, folder: Path) -> dict[str, str]:
 
 
 def _about(path: Path) -> str:
-    kinds = {".csv": "which file and frame each structure is", ".pdb": "structures, the most representative first"}
-    return kinds.get(path.suffix, "structures drawn by their weight")
+    kinds = {".csv": "which file and frame each structure is", ".pdb": "the first few of the structures in the XTC"}
+    return kinds.get(path.suffix, "structures drawn by their weight, the most representative first")
 
 
 def _models(found: Analysis, folder: Path) -> dict[str, str]:

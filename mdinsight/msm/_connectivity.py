@@ -79,7 +79,7 @@ class Connectivity(Record):
         steps = [f"{gap.reason}: {_REMEDY[gap.reason]}" for gap in self.gaps]
         return f"{'; '.join(steps)}. A shorter lag or fewer (coarser) states may also close the gap"
 
-    def verdict(self, least: float = 0.99) -> Verdict:
+    def verdict(self, least: float = 0.999) -> Verdict:
         """Holds if at least a fraction ``least`` of the frames is inside."""
         return Verdict("connected set", self.fraction_frames >= least, self.says, self.remedy)
 

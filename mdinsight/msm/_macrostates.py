@@ -14,6 +14,7 @@ from mdinsight.msm._passage import hitting_times, weighted
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
 from mdinsight.states import as_discrete
+from mdinsight.words import counted
 
 if TYPE_CHECKING:
     from mdinsight.msm._markov import MarkovModel
@@ -123,7 +124,7 @@ class Macrostates(Record):
         number = int(np.argmin(self.lifetimes))
         lags = float(self.lifetimes[number]) / self.lag
         holds = lags > LIFETIME
-        says = f"macrostate {number} lives {lags:.0f} lags, the shortest of all"
+        says = f"macrostate {number} lives {counted(round(lags), 'lag')}, the shortest of all"
         if not holds:
             says += ": steps of one lag miss shorter visits, so that passage times to it come out too long"
         return Verdict("lifetimes", holds, says, "take a shorter lag or fewer macrostates")
@@ -245,7 +246,7 @@ def _exchange(model: MarkovModel, cores: Sequence[np.ndarray]) -> Estimate:
 
 def times(count: int) -> str:
     """How often, in words."""
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def events(count: int) -> str:

@@ -186,6 +186,21 @@ class MarkovModel(KineticModel):
             )
         return [share[array] / total for array in discrete.arrays]
 
+    def slowest_ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The states (original numbers) at the two ends of the slowest process, negative first.
+
+        At each end they are those whose component of the second right eigenvector is at least half of that side's mean,
+        weighted by population: rarely visited states with extreme components do not decide.
+        """
+        values, vectors = np.linalg.eig(self.transition_matrix)
+        second = np.real(vectors[:, np.argsort(-np.abs(values), kind="stable")[1]])
+        ends = []
+        for side in (-second, second):
+            weight = self.stationary_distribution * (side > 0)
+            middle = float(weight @ side) / max(float(weight.sum()), 1e-300)
+            ends.append(self.active_states[(side > 0) & (side >= 0.5 * middle)])
+        return ends[0], ends[1]
+
     def check_clustering(self, clustering: Model | None) -> None:
         """Refuse states of another clustering than the model's, where both are known: their numbers mean other places.
 

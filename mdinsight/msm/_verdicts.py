@@ -47,12 +47,7 @@ def _events(model: MarkovModel) -> Verdict:
 
 def slowest_crossings(model: MarkovModel) -> tuple[int, int]:
     """How often the data went from one end of the slowest process to the other, and back."""
-    values, vectors = np.linalg.eig(model.transition_matrix)
-    second = np.real(vectors[:, np.argsort(-np.abs(values), kind="stable")[1]])
-    low, high = second.min(), second.max()
-    edge = 0.2 * (high - low)  # the fifth of the range at each end
-    ends = [model.active_states[second <= low + edge], model.active_states[second >= high - edge]]
-    seen = model.crossings(ends)
+    seen = model.crossings(list(model.slowest_ends()))
     return int(seen[0, 1]), int(seen[1, 0])
 
 

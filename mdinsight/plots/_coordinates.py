@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def scores(scan: Scan, ax: Axes | None = None) -> Axes:
-    """Cross-validated VAMP-2 score against the number of coordinates, a line for each lag; the choice is ringed."""
+    """Cross-validated VAMP-2 score against the number of coordinates, a line for each lag; the scan's choice is ringed."""
     ax = axes(ax)
     lags = np.unique(np.append(scan.lags[:: max(1, -(-len(scan.lags) // 4))], scan.lag))  # more would hide one another
     for number, lag in enumerate(lags):

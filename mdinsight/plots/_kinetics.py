@@ -142,11 +142,16 @@ def populations(macrostates: Macrostates, ax: Axes | None = None) -> Axes:
 
 
 def exchange(macrostates: Macrostates, ax: Axes | None = None) -> Axes:
-    """Macrostates as discs (area: population) and the mean first passage times between them, with intervals."""
+    """The mean first passage times between macrostates, with intervals.
+
+    Up to four macrostates are discs (larger: more populated) with arrows; more are a table, row from and column to.
+    """
     from matplotlib.patches import FancyArrowPatch
 
-    ax = axes(ax, 5.2, 4.6)
     n = macrostates.n
+    if n > 4:
+        return _exchange_table(macrostates, axes(ax, 1.5 + 0.75 * n, 1.0 + 0.6 * n))
+    ax = axes(ax, 5.2, 4.6 if n > 2 else 2.9)
     angles = np.pi / 2 - 2 * np.pi * np.arange(n) / n + (np.pi / 2 if n == 2 else 0.0)
     places = np.column_stack([np.cos(angles), np.sin(angles)])
     radii = 0.1 + 0.2 * np.sqrt(macrostates.populations.value)
@@ -181,6 +186,33 @@ def exchange(macrostates: Macrostates, ax: Axes | None = None) -> Axes:
         )
     ax.set(xlim=(-1.55, 1.55), ylim=(-1.55, 1.45) if n > 2 else (-0.9, 0.8), aspect="equal")
     ax.set_axis_off()
+    return ax
+
+
+def _exchange_table(macrostates: Macrostates, ax: Axes) -> Axes:
+    from matplotlib.colors import LogNorm
+
+    n = macrostates.n
+    factor, unit = (1.0, "frames") if macrostates.dt is None else scaled(float(np.nanmax(macrostates.mfpt.value)))
+    values = np.where(np.eye(n, dtype=bool), np.nan, macrostates.mfpt.value * factor)
+    mesh = ax.imshow(values, cmap="viridis_r", norm=LogNorm())
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                ax.text(
+                    j,
+                    i,
+                    _times(macrostates.mfpt[i, j], macrostates.dt),
+                    ha="center",
+                    va="center",
+                    fontsize=6,
+                    color="white" if values[i, j] > np.nanmedian(values) else "black",
+                )
+    labels = [f"{k}\n{100 * share:.2g} %" for k, share in enumerate(macrostates.populations.value)]
+    ax.set_xticks(range(n), labels, fontsize=7)
+    ax.set_yticks(range(n), labels, fontsize=7)
+    ax.set(xlabel="to macrostate", ylabel="from macrostate")
+    ax.figure.colorbar(mesh, ax=ax, label=f"mean first passage time in {unit}")
     return ax
 
 

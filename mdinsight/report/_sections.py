@@ -15,6 +15,7 @@ from mdinsight.msm import ChapmanKolmogorov, Flux, FreeEnergySurface, ImpliedTim
 from mdinsight.report import _page
 from mdinsight.series import TimeSeries
 from mdinsight.trajectories import Trajectories
+from mdinsight.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ def _(part: Trajectories) -> str:
 
 @section.register
 def _(part: Definition) -> str:
-    return _page.section("Features", _page.preformatted(repr(part)))
+    return _page.section("Features", _page.paragraph(" + ".join(item.title for item in part.items)))
 
 
 @section.register
@@ -73,7 +74,10 @@ def _(part: Scan) -> str:
         _page.verdicts([part.verdict]),
         _page.figures(
             [
-                draw(lambda: plots.scores(part), "Cross-validated score; the choice is ringed."),
+                draw(
+                    lambda: plots.scores(part),
+                    "Cross-validated score; ringed: the fewest coordinates within one standard error of the best.",
+                ),
                 draw(
                     lambda: plots.coordinate_timescales(part),
                     "Timescales of the coordinates against the lag of the fit.",
@@ -98,9 +102,14 @@ def _(part: CVModel) -> str:
 
 @section.register
 def _(part: FreeEnergySurface) -> str:
-    drawn = [draw(lambda: plots.free_energy(part), "Free energy, weighted as the surface was made.")]
+    drawn = [draw(lambda: plots.free_energy(part), "Free energy over the coordinates.")]
     if len(part.edges) == 2 and np.isfinite(part.free_energy.low).any():
-        drawn.append(draw(lambda: plots.free_energy_error(part), "How well it is known."))
+        drawn.append(
+            draw(
+                lambda: plots.free_energy_error(part),
+                "Half the 95 % interval of the free energy: how well it is known.",
+            )
+        )
     return _page.section(f"Free energy at {part.temperature:g} K", _page.figures(drawn))
 
 
@@ -162,7 +171,10 @@ def _(part: Flux) -> str:
     rows = [(" > ".join(map(str, path.states)), f"{100 * path.fraction:.3g} %") for path in part.pathways[:5]]
     return _page.section(
         "The way of the slowest process",
-        _page.paragraph(f"Mean first passage time {part.mfpt}."),
+        _page.paragraph(
+            f"From A ({counted(len(part.source), 'state')}) to B ({counted(len(part.target), 'state')}), its two ends: "
+            f"mean first passage time {part.mfpt}."
+        ),
         _page.table(["pathway through the states", "share of the flux"], rows),
     )
 

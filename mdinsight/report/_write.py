@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,17 @@ from mdinsight._version import __version__
 from mdinsight.errors import ParameterError
 from mdinsight.files import write_text
 from mdinsight.report import _page
-from mdinsight.report._sections import section
+from mdinsight.report._sections import draw, section
 from mdinsight.results import Verdict
 
 
-def write(path: str | os.PathLike[str], *parts: Any, title: str = "mdinsight report") -> Path:
+def write(
+    path: str | os.PathLike[str],
+    *parts: Any,
+    title: str = "mdinsight report",
+    text: str = "",
+    drawings: Sequence[tuple[str, Callable[[], Any]]] = (),
+) -> Path:
     """One self-contained HTML page (no script, nothing fetched) out of the parts of an analysis.
 
     Parameters
@@ -27,6 +34,10 @@ def write(path: str | os.PathLike[str], *parts: Any, title: str = "mdinsight rep
         order given; what does not hold stands at the top.
     title
         Its headline.
+    text
+        What stands at the top, as it is printed.
+    drawings
+        Captions and functions that draw further figures (axes or a figure), for the top.
 
     Raises
     ------
@@ -39,7 +50,13 @@ def write(path: str | os.PathLike[str], *parts: Any, title: str = "mdinsight rep
         raise ParameterError("a report needs at least one part; give e.g. the trajectories and a Markov model")
     failing = [verdict for part in parts for verdict in _verdicts(part) if not verdict.holds]
     lead = f"{len(failing)} of the checks below do not hold." if failing else "All checks hold."
-    top = [_page.section("What does not hold", _page.verdicts(failing))] if failing else []
+    top = [_page.section("Summary", _page.preformatted(text.strip()))] if text else []
+    if failing and not text:
+        top.append(_page.section("What does not hold", _page.verdicts(failing)))
+    if drawings:
+        top.append(
+            _page.figures([draw(drawing, f"{caption[:1].upper()}{caption[1:]}.") for caption, drawing in drawings])
+        )
     return write_text(
         path, _page.page(title, lead, [*top, *(section(part) for part in parts)], f"Made by mdinsight {__version__}.")
     )

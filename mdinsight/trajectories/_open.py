@@ -186,7 +186,7 @@ class _Topologies:
         topology = format_of(entry.item).topology(entry.item)
         if topology is None:
             raise TopologyError(
-                f"{entry.item} ({source.kind}) carries no topology; give top= with its topology file, e.g. a PDB"
+                f"{entry.item} ({source.kind}) carries no topology; give its topology file, e.g. a PDB (top=, --top)"
             )
         return topology
 
