@@ -150,7 +150,7 @@ def exchange(macrostates: Macrostates, ax: Axes | None = None) -> Axes:
 
     n = macrostates.n
     if n > 4:
-        return _exchange_table(macrostates, axes(ax, 1.5 + 0.75 * n, 1.0 + 0.6 * n))
+        return _exchange_table(macrostates, axes(ax, 1.5 + 1.05 * n, 1.0 + 0.6 * n))
     ax = axes(ax, 5.2, 4.6 if n > 2 else 2.9)
     angles = np.pi / 2 - 2 * np.pi * np.arange(n) / n + (np.pi / 2 if n == 2 else 0.0)
     places = np.column_stack([np.cos(angles), np.sin(angles)])
