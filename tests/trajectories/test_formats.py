@@ -80,7 +80,7 @@ def test_own_topology_equals_that_of_the_pdb(suffix, formats, top):
 
 @pytest.mark.parametrize("suffix", [suffix for suffix, row in FILES.items() if not row[3]])
 def test_missing_topology_is_named(suffix, formats):
-    with pytest.raises(TopologyError, match=rf"box\{suffix} .* carries no topology; give top="):
+    with pytest.raises(TopologyError, match=rf"box\{suffix} .* carries no topology; give its topology file"):
         mdi.open(formats / f"box{suffix}")
 
 

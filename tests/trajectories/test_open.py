@@ -218,7 +218,7 @@ def test_wrong_topologies(folder, top, water, tmp_path):
     run = folder / "run-1.xtc"
     water[0].save_pdb(str(tmp_path / "water.pdb"))
     refused(TopologyError, r"run-1\.xtc has 22 atoms, .*water\.pdb has 900", run, tmp_path / "water.pdb")
-    refused(TopologyError, r"run-1\.xtc \(XTC\) carries no topology; give top=", run)
+    refused(TopologyError, r"run-1\.xtc \(XTC\) carries no topology; give its topology file", run)
     refused(TopologyError, r"absent\.pdb does not exist", run, tmp_path / "absent.pdb")
     refused(TopologyError, r"is a folder", run, tmp_path)
     (tmp_path / "empty.pdb").touch()
