@@ -60,6 +60,14 @@ class GradientError(MdinsightError, TypeError):
     """A feature without a gradient is asked for one."""
 
 
+class BiasError(MdinsightError, ValueError):
+    """A bias is asked to act on another coordinate, or to go on with other settings, than those it was made with."""
+
+
+class InstabilityError(MdinsightError, RuntimeError):
+    """Molecular dynamics broke down (NaN positions or energies); the message says where its state was saved."""
+
+
 class NotFittedError(MdinsightError, AttributeError):
     """An estimator is asked for its model before ``fit``."""
 
