@@ -14,7 +14,9 @@ from mdinsight.features._cache import FEATURES_VERSION, cache_folder, clear_cach
 from mdinsight.features._contacts import Contacts
 from mdinsight.features._distances import Distances
 from mdinsight.features._function import Code, Function
+from mdinsight.features._jit import jit
 from mdinsight.features._mdtraj import SASA, HydrogenBonds, SecondaryStructure
+from mdinsight.features._run import kernel_code, run_kernel
 from mdinsight.features._shape import RadiusOfGyration
 from mdinsight.features._torsions import Torsions
 
@@ -39,4 +41,7 @@ __all__ = [
     "Torsions",
     "cache_folder",
     "clear_cache",
+    "jit",
+    "kernel_code",
+    "run_kernel",
 ]
