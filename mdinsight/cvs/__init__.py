@@ -3,11 +3,15 @@
 >>> tica = mdi.cvs.TICA(lag="10 ps", dim=2).fit(X)
 >>> print(tica.model.explain(top=5))
 >>> Y = tica.transform(X)
+
+A network or a matrix found elsewhere becomes a coordinate with ``from_layers``, ``from_torch`` or ``from_linear``.
 """
 
 from mdinsight.cvs._explain import CoordinateMeaning, Explanation, FeatureShare, ResidueShare
+from mdinsight.cvs._layers import from_layers, from_linear
 from mdinsight.cvs._linear import PCA, TICA, VAMP
 from mdinsight.cvs._models import CVModel, LinearCV
+from mdinsight.cvs._modules import from_torch
 from mdinsight.cvs._network import NetworkCV, Training
 from mdinsight.cvs._scan import Scan, scan
 from mdinsight.cvs._scoring import Score, score_cv
@@ -28,6 +32,9 @@ __all__ = [
     "Score",
     "Training",
     "VAMPNet",
+    "from_layers",
+    "from_linear",
+    "from_torch",
     "scan",
     "score_cv",
 ]

@@ -9,18 +9,19 @@ import numpy as np
 from scipy.special import stdtrit
 
 from mdinsight import units
+from mdinsight.cvs._columns import check_columns
 from mdinsight.cvs._explain import Explanation, explain
-from mdinsight.errors import ParameterError, SelectionError
+from mdinsight.errors import ParameterError
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
 from mdinsight.series import Column, TimeSeries, as_series
-from mdinsight.words import some
 
 if TYPE_CHECKING:
     from mdinsight.cvs._base import CVEstimator
     from mdinsight.cvs._scoring import Score
 
 _PREFIX = {"PCA": "PC", "TICA": "TIC", "VAMP": "VAMP", "VAMPNet coordinates": "SRV", "VAMPNet states": "soft state"}
+_GIVEN = ("network", "linear")
 _CHUNK_VALUES = 4_000_000
 
 
@@ -30,15 +31,16 @@ class CVModel(Model):
     Attributes
     ----------
     kind
-        ``"PCA"``, ``"TICA"``, ``"VAMP"``, ``"VAMPNet coordinates"`` or ``"VAMPNet states"``.
+        ``"PCA"``, ``"TICA"``, ``"VAMP"``, ``"VAMPNet coordinates"`` or ``"VAMPNet states"``; ``"network"`` or ``"linear"``
+        for one that was not fitted here but given (:func:`mdinsight.cvs.from_layers`, :func:`mdinsight.cvs.from_linear`).
     columns
         The input columns that it was fitted on.
     features
         The frozen definition of those columns, None where the data were plain arrays.
     lag, dt
-        Lag in frames (0 for PCA); time between frames in ps, None where not known.
+        Lag in frames (0 for PCA and given ones); time between frames in ps, None where not known.
     settings
-        The estimator's parameters.
+        The estimator's parameters; of a given one its names and where it came from.
     eigenvalues
         (rank,) eigenvalues (TICA, VAMPNet coordinates), singular values (VAMP, VAMPNet states) or variances (PCA).
     samples
@@ -49,7 +51,7 @@ class CVModel(Model):
     n_blocks
         How many units (trajectories, groups of them, or blocks) were resampled.
     n_frames
-        Number of frames that it was fitted on.
+        Number of frames that it was fitted on; of a given one, that its shares were taken from, 0 for none.
     deviations
         (n_features,) standard deviation of each input column.
     correlations
@@ -84,12 +86,19 @@ class CVModel(Model):
         return len(self.columns)
 
     @property
+    def given(self) -> bool:
+        """Whether it was not fitted here but given as numbers, so that it has no lag and no eigenvalues."""
+        return self.kind in _GIVEN
+
+    @property
     def reversible(self) -> bool:
         """Whether it is fitted and scored on the pairs taken forward and backward in time (all but VAMP and soft states)."""
         return self.kind in ("PCA", "TICA", "VAMPNet coordinates")
 
     def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray:
         """Names of the coordinates, such as ``"TIC 1"``; shape (dim,)."""
+        if self.given:
+            return np.array(self.settings["names"], dtype=object)
         return np.array([f"{_PREFIX[self.kind]} {i + 1}" for i in range(self.dim)], dtype=object)
 
     def values(self, x: np.ndarray) -> np.ndarray:
@@ -151,16 +160,7 @@ class CVModel(Model):
         Plain arrays have no names, so of those only the number of columns is checked. Columns of another topology
         match by their key.
         """
-        theirs, ours = series.columns, self.columns
-        if not (_numbered(theirs) or _numbered(ours)):
-            got, wanted = [c.key or c.name for c in theirs], [c.key or c.name for c in ours]
-            if got != wanted:
-                raise SelectionError(_mismatch(theirs, ours, got, wanted, self.kind))
-        if len(theirs) != len(ours):
-            raise SelectionError(
-                f"the data have {len(theirs)} columns, this {self.kind} model was fitted on {len(ours)}; "
-                "compute the same features (model.features)"
-            )
+        check_columns(series.columns, self.columns, self.kind)
 
     @property
     def kinetic_variance(self) -> np.ndarray:
@@ -169,8 +169,9 @@ class CVModel(Model):
         Raises
         ------
         ParameterError
-            For PCA, which has no lag; see :attr:`LinearCV.explained_variance_ratio`.
+            For PCA, which has no lag (see :attr:`LinearCV.explained_variance_ratio`), and for a given coordinate.
         """
+        self._refuse_given("kinetic variance")
         if self.lag == 0:
             raise ParameterError(
                 "PCA has no lag time and so no kinetic variance; use explained_variance_ratio, or fit TICA"
@@ -197,8 +198,9 @@ class CVModel(Model):
         Raises
         ------
         ParameterError
-            For PCA, which has no lag.
+            For PCA, which has no lag, and for a given coordinate.
         """
+        self._refuse_given("timescales")
         if self.lag == 0:
             raise ParameterError("PCA has no lag time and so no timescales; fit TICA on the same data")
         k = min(self.dim if k is None else k, len(self.eigenvalues))
@@ -211,11 +213,29 @@ class CVModel(Model):
         return Estimate(values, low, high, unit)
 
     def explain(self, top: int = 5) -> Explanation:
-        """Which features, and so which residues, make up each coordinate; print it, or read its ``table``."""
+        """Which features, and so which residues, make up each coordinate; print it, or read its ``table``.
+
+        Raises
+        ------
+        ParameterError
+            For a coordinate that was given without data (``X=``).
+        """
+        if self.given and self.n_frames == 0:
+            raise ParameterError(
+                f"this {self.kind} coordinate was given without data, so the features' shares are not known; "
+                "give X=, the features of some trajectories, where it is made"
+            )
         return explain(self, top)
 
     def estimator(self) -> CVEstimator:
-        """A new, unfitted estimator with the settings that this model was fitted with."""
+        """A new, unfitted estimator with the settings that this model was fitted with.
+
+        Raises
+        ------
+        ParameterError
+            For a given coordinate, which no estimator made.
+        """
+        self._refuse_given("estimator, and so no cross-validated score")
         from mdinsight import cvs
 
         return getattr(cvs, self.kind.split()[0])(**self.settings)
@@ -265,6 +285,13 @@ class CVModel(Model):
             *self._resampled(slowest),
         )
 
+    def _refuse_given(self, what: str) -> None:
+        if self.given:
+            raise ParameterError(
+                f"this {self.kind} coordinate was given, not fitted, so it has no {what}; "
+                "fit cvs.TICA(lag) on model.transform(X) to see how slow it is"
+            )
+
     def _resampled(self, slowest: Estimate) -> tuple[Verdict, ...]:
         if not np.isfinite(slowest.low[0]):
             return ()
@@ -280,7 +307,8 @@ class CVModel(Model):
     def summary(self) -> str:
         """A few lines: what it is, its timescales, whether they hold."""
         plural = "" if self.dim == 1 else "s"
-        lines = [f"{self.kind}: {self.n_features} columns -> {self.dim} coordinate{plural}, {self.n_frames} frames"]
+        origin = f"given ({self.settings['source']})" if self.given else f"{self.n_frames} frames"
+        lines = [f"{self.kind}: {self.n_features} columns -> {self.dim} coordinate{plural}, {origin}"]
         if self.lag:
             lines[0] += f", lag {units.format_lag(self.lag, self.dt)}"
             lines.append(f"timescales: {self.timescales()}")
@@ -323,8 +351,9 @@ class LinearCV(CVModel):
         Raises
         ------
         ParameterError
-            For TICA and VAMP; see :attr:`CVModel.kinetic_variance`.
+            For TICA and VAMP (see :attr:`CVModel.kinetic_variance`) and for a given coordinate.
         """
+        self._refuse_given("variance")
         if self.kind != "PCA":
             raise ParameterError(
                 f"{self.kind} has a kinetic variance, not an explained one; use cumulative_kinetic_variance"
@@ -357,27 +386,3 @@ def _interval(values: np.ndarray, samples: np.ndarray, n_blocks: int) -> tuple[n
     half = float(stdtrit(n - 1, 0.975)) * np.sqrt(n / (n - 1)) * spread
     with np.errstate(over="ignore"):
         return np.where(known, values * np.exp(-half), np.nan), np.where(known, values * np.exp(half), np.nan)
-
-
-def _numbered(columns: Sequence[Column]) -> bool:
-    return all(column.name == str(i) and not column.kind for i, column in enumerate(columns))
-
-
-def _mismatch(theirs: Sequence[Column], ours: Sequence[Column], got: list[str], wanted: list[str], kind: str) -> str:
-    missing = [repr(c.name) for c, key in zip(ours, wanted, strict=True) if key not in set(got)]
-    unknown = [repr(c.name) for c, key in zip(theirs, got, strict=True) if key not in set(wanted)]
-    parts = []
-    if missing:
-        parts.append(f"missing are {some(missing)}")
-    if unknown:
-        parts.append(f"not known to the model are {some(unknown)}")
-    if not parts:
-        first = next(
-            (i for i, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), min(len(got), len(wanted))
-        )
-        names = [cs[first].name if first < len(cs) else "absent" for cs in (theirs, ours)]
-        parts.append(f"the order differs: column {first} is {names[0]!r}, the model has {names[1]!r}")
-    return (
-        f"the columns of the data are not those that this {kind} model was fitted on: {'; '.join(parts)}. "
-        "Compute them with model.features.transform(trajectories)"
-    )

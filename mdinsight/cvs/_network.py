@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.special import erf
 
 from mdinsight.cvs._models import CVModel
 from mdinsight.records import Record
 from mdinsight.results import Verdict
+from mdinsight.series import TimeSeries
+
+_SENSITIVITY_FRAMES = 2000
 
 
 class Training(Record):
@@ -89,12 +93,26 @@ def _elu(z: np.ndarray) -> np.ndarray:
     return np.where(z > 0.0, z, np.expm1(np.minimum(z, 0.0)))
 
 
+def _softplus(z: np.ndarray) -> np.ndarray:
+    return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z)))
+
+
+def _normal(z: np.ndarray) -> np.ndarray:
+    """Cumulative distribution of the standard normal."""
+    return np.asarray(0.5 * (1.0 + erf(z * np.sqrt(0.5))))
+
+
 _FORWARD: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": np.tanh,
     "elu": _elu,
     "silu": _silu,
     "softmax": _softmax,
     "identity": lambda z: z,
+    "relu": lambda z: np.maximum(z, 0.0),
+    "leaky_relu": lambda z: np.where(z > 0.0, z, LEAK * z),
+    "softplus": _softplus,
+    "sigmoid": _sigmoid,
+    "gelu": lambda z: z * _normal(z),
 }
 
 # Each takes (input z, output a, gradient with respect to a) to the gradient with respect to z.
@@ -104,7 +122,21 @@ _BACKWARD: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]]
     "silu": lambda z, a, g: g * (_sigmoid(z) * (1.0 + z - a)),
     "softmax": lambda z, a, g: a * (g - np.sum(a * g, axis=-1, keepdims=True)),
     "identity": lambda z, a, g: g,
+    "relu": lambda z, a, g: np.where(z > 0.0, g, 0.0),
+    "leaky_relu": lambda z, a, g: g * np.where(z > 0.0, 1.0, LEAK),
+    "softplus": lambda z, a, g: g * _sigmoid(z),
+    "sigmoid": lambda z, a, g: g * (a * (1.0 - a)),
+    "gelu": lambda z, a, g: g * (_normal(z) + z * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)),
 }
+
+LEAK = 0.01
+"""Slope of leaky_relu below zero, as PyTorch has it by default."""
+
+KNOWN = tuple(_FORWARD)
+"""What may follow a layer; each as PyTorch defines it by default (elu with alpha 1, softplus with beta 1, gelu exact)."""
+
+KINKED = ("relu", "leaky_relu")
+"""Of those, the ones whose slope jumps."""
 
 ACTIVATIONS = ("tanh", "elu", "silu")
 """Smooth, so the force of a bias on the coordinate is continuous."""
@@ -114,8 +146,9 @@ class NetworkCV(CVModel):
     """A network and a linear map of its outputs: ``(net((x - shift) * scale) - head_mean) @ head``.
 
     ``weights[i]`` has shape (n_in, n_out), ``biases[i]`` (n_out,), ``activations[i]`` names what follows the layer:
-    ``"tanh"``, ``"elu"``, ``"silu"``, ``"softmax"`` or ``"identity"``. There is no torch in it. ``training`` says how
-    the seeds fared.
+    one of ``tanh elu silu softplus sigmoid gelu softmax identity``, or ``relu leaky_relu``, whose force jumps. There is no
+    torch in it. ``training`` says how the seeds fared; it is None for a network that was given
+    (:func:`mdinsight.cvs.from_layers`).
     """
 
     shift: np.ndarray
@@ -125,7 +158,7 @@ class NetworkCV(CVModel):
     activations: tuple[str, ...]
     head_mean: np.ndarray
     head: np.ndarray
-    training: Training
+    training: Training | None = None
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """The network's outputs (n_frames, n_outputs), before the linear map."""
@@ -165,5 +198,39 @@ class NetworkCV(CVModel):
         return value, g * self.scale
 
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Whether the seeds agree, the lag resolves the slowest process and the data are long enough."""
-        return (self.training.verdict, *super().verdicts())
+        """Whether the seeds agree, the lag resolves the slowest process and the data are long enough.
+
+        Of a network that was given: whether the force of a bias on it is continuous.
+        """
+        kinked = [name for name in dict.fromkeys(self.activations) if name in KINKED]
+        found = [self.training.verdict] if self.training is not None else []
+        if kinked:
+            found.append(
+                Verdict(
+                    "smoothness",
+                    False,
+                    f"{' and '.join(kinked)} has a kink, so the force of a bias on the coordinate jumps there",
+                    "Train with tanh, elu, silu, softplus or gelu, or take a shorter time step",
+                )
+            )
+        return (*found, *super().verdicts())
+
+
+def sensitivities(model: NetworkCV, rows: np.ndarray) -> np.ndarray:
+    """(n_features, dim) mean |gradient| x standard deviation over rows, each coordinate's sum to one."""
+    slopes = np.abs(model.jacobian(rows)).mean(axis=0).T * model.deviations[:, None]
+    total = slopes.sum(axis=0)
+    return np.divide(slopes, total, out=np.zeros_like(slopes), where=total > 0.0)
+
+
+def correlate(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(n_features, dim) correlations of the columns of two arrays of rows; zero where one does not vary."""
+    a, b = x - x.mean(axis=0), values - values.mean(axis=0)
+    spread = np.outer(np.sqrt((a**2).mean(axis=0)), np.sqrt((b**2).mean(axis=0)))
+    return np.divide(a.T @ b / len(a), spread, out=np.zeros_like(spread), where=spread > 0.0)
+
+
+def thinned(series: TimeSeries) -> np.ndarray:
+    """About 2000 rows out of all trajectories, float64; enough for sensitivities."""
+    step = max(1, series.n_frames // _SENSITIVITY_FRAMES)
+    return np.concatenate([array[::step] for array in series.arrays]).astype(np.float64)

@@ -20,13 +20,12 @@ from mdinsight.cvs._base import (
 from mdinsight.cvs._blocks import Block, Folds, bootstrap_groups, make_folds, pairs_in, typical_length
 from mdinsight.cvs._decompose import Modes, reversible_modes, singular_modes, vamp2
 from mdinsight.cvs._moments import Moments, block_moments, combine
-from mdinsight.cvs._network import ACTIVATIONS, NetworkCV, Training
+from mdinsight.cvs._network import ACTIVATIONS, NetworkCV, Training, correlate, sensitivities, thinned
 from mdinsight.cvs._training import Network, Recipe, train_seeds
 from mdinsight.errors import DegenerateError, ParameterError
 from mdinsight.parallel import one_thread
 from mdinsight.series import TimeSeries, as_series
 
-_SENSITIVITY_FRAMES = 2000
 _HEAD_EPSILON = 1e-8
 _SPLITS = 5
 
@@ -235,16 +234,12 @@ class VAMPNet(CVEstimator):
         return self._explained(model, series)
 
     def _explained(self, model: NetworkCV, series: TimeSeries) -> NetworkCV:
-        step = max(1, series.n_frames // _SENSITIVITY_FRAMES)
-        rows = np.concatenate([array[::step] for array in series.arrays]).astype(np.float64)
-        slopes = np.abs(model.jacobian(rows)).mean(axis=0).T * model.deviations[:, None]
+        rows = thinned(series)
         if model.kind == "VAMPNet coordinates":
             # A sign that the data fix: each coordinate rises with the column that it is most correlated with.
-            signs = np.sign(_dominant(_correlate(rows, model.values(rows))))
+            signs = np.sign(_dominant(correlate(rows, model.values(rows))))
             model = model.replace(head=model.head * np.where(signs == 0.0, 1.0, signs))
-        total = slopes.sum(axis=0)
-        shares = np.divide(slopes, total, out=np.zeros_like(slopes), where=total > 0.0)
-        return model.replace(shares=shares, correlations=_correlate(rows, model.values(rows)))
+        return model.replace(shares=sensitivities(model, rows), correlations=correlate(rows, model.values(rows)))
 
 
 def _most_telling(parts: Sequence[Moments], dim: int) -> tuple[int, tuple[float, float]]:
@@ -288,12 +283,6 @@ def _reversible(moments: Moments) -> Modes:
 
 def _singular(moments: Moments) -> Modes:
     return singular_modes(moments, _HEAD_EPSILON)
-
-
-def _correlate(x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    a, b = x - x.mean(axis=0), values - values.mean(axis=0)
-    spread = np.outer(np.sqrt((a**2).mean(axis=0)), np.sqrt((b**2).mean(axis=0)))
-    return np.divide(a.T @ b / len(a), spread, out=np.zeros_like(spread), where=spread > 0.0)
 
 
 def _dominant(correlations: np.ndarray) -> np.ndarray:
