@@ -83,7 +83,7 @@ def from_layers(
     n_in, n_out = layers[0].shape[0], layers[-1].shape[1]
     head = np.eye(n_out) if head is None else _array(head, 2, "head")
     zero, one = np.zeros(n_in), np.ones(n_in)
-    arrays = {
+    arrays: dict[str, Any] = {
         "shift": _vector(shift, zero, "shift"),
         "scale": _vector(scale, one, "scale"),
         "head_mean": _vector(head_mean, np.zeros(n_out), "head_mean"),
