@@ -1,4 +1,4 @@
-"""Free energy as a function of one or two coordinates."""
+"""Free energy as a function of one or two coordinates, of trajectories and of a Markov model."""
 
 from __future__ import annotations
 
@@ -11,66 +11,13 @@ from scipy.sparse import csr_matrix
 from mdinsight import seeds, units
 from mdinsight.errors import ParameterError, SelectionError
 from mdinsight.msm._posterior import LENGTH
-from mdinsight.records import Record
-from mdinsight.results import Estimate, Verdict
+from mdinsight.results import Estimate
 from mdinsight.series import as_series
 from mdinsight.states import as_discrete
+from mdinsight.surfaces import EQUAL, FIXED, MODEL, FreeEnergySurface, bin_edges, bin_index
 
 if TYPE_CHECKING:
     from mdinsight.msm._markov import MarkovModel
-
-EQUAL, FIXED, MODEL = "frames alike", "fixed weights", "model"
-
-
-class FreeEnergySurface(Record):
-    """Free energy -kT ln p on a grid of one or two coordinates, zero at its minimum.
-
-    Attributes
-    ----------
-    edges
-        Edges of the bins along each coordinate.
-    free_energy
-        ``Estimate`` (n_bins,) or (n_bins_x, n_bins_y) in kJ/mol; NaN in bins without weight. The interval is of the
-        difference to the minimum; its upper end is infinite where too few of the trajectories go.
-    names
-        The coordinates.
-    temperature
-        K.
-    weighting
-        ``"frames alike"``, ``"fixed weights"`` (taken as exact) or ``"model"``.
-    n_pieces
-        How many trajectories the interval was resampled from; with a model, how many blocks of time.
-    n_samples
-        Posterior samples of the model whose weights the interval includes.
-    """
-
-    edges: tuple[np.ndarray, ...]
-    free_energy: Estimate
-    names: tuple[str, ...]
-    temperature: float
-    weighting: str
-    n_pieces: int
-    n_samples: int = 0
-
-    @property
-    def centers(self) -> tuple[np.ndarray, ...]:
-        """Centres of the bins along each coordinate."""
-        return tuple(0.5 * (edge[1:] + edge[:-1]) for edge in self.edges)
-
-    def verdicts(self) -> tuple[Verdict, ...]:
-        """Whether the interval holds all that is uncertain: the weights, and what was resampled."""
-        if self.weighting == MODEL:
-            says = (
-                f"from {self.n_samples} samples of the model, and frames resampled from {self.n_pieces} blocks of time"
-            )
-            holds, remedy = self.n_samples > 0 and self.n_pieces >= 20, "use BayesianMSM, and run longer"
-        else:
-            says = f"resampled from {self.n_pieces} trajectories"
-            holds, remedy = self.n_pieces >= 5, "run at least 5 independent trajectories"
-        if self.weighting == FIXED:
-            says += "; the weights are taken as exact, so it is too narrow"
-            holds, remedy = False, "give model= and dtrajs= instead of weights="
-        return (Verdict("interval", holds, says, remedy),)
 
 
 def free_energy_surface(
@@ -126,7 +73,7 @@ def free_energy_surface(
     if (model is None) != (dtrajs is None) or (model is not None and weights is not None):
         raise ParameterError("give weights=, or model= together with dtrajs=, or neither")
     lengths = [len(array) for array in series.arrays]
-    edges = _edges(series.concatenated(), series.n_columns, bins, range)
+    edges = bin_edges(series.concatenated(), series.n_columns, bins, range)
     rng = seeds.generator(seed, "msm.surface")
     draws: Iterator[np.ndarray]
     if model is None:
@@ -161,7 +108,7 @@ class _ByState:
             number = max(1, round(len(state) / (LENGTH * model.lag)))
             piece = self.n_pieces + np.arange(len(state)) * number // max(len(state), 1)
             inside = state >= 0
-            pairs.append((state * (self.n_bins + 1) + _bins(row, edges))[inside])
+            pairs.append((state * (self.n_bins + 1) + bin_index(row, edges))[inside])
             pieces.append(piece[inside])
             self.n_pieces += number
         found, column = np.unique(np.concatenate(pairs), return_inverse=True)
@@ -205,19 +152,6 @@ def _states(model: MarkovModel, dtrajs: Any, lengths: Sequence[int]) -> list[np.
     return [position[array] for array in discrete.arrays]
 
 
-def _bins(rows: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:
-    """The bin of each row as one number, the number of bins where it lies outside; as ``np.histogramdd``."""
-    shape = tuple(len(edge) - 1 for edge in edges)
-    index = np.zeros(len(rows), dtype=np.int64)
-    outside = np.zeros(len(rows), dtype=bool)
-    for column, edge in zip(rows.T, edges, strict=True):
-        at = np.searchsorted(edge, column, side="right") - 1
-        at[column == edge[-1]] -= 1  # the last edge belongs to the last bin
-        outside |= (at < 0) | (at >= len(edge) - 1)
-        index = index * (len(edge) - 1) + at
-    return np.where(outside, int(np.prod(shape)), index)
-
-
 def _picks(rng: np.random.Generator, n: int) -> np.ndarray:
     """How often each of n pieces is drawn, with replacement."""
     return np.bincount(rng.integers(n, size=n), minlength=n)
@@ -256,23 +190,3 @@ def _weights(weights: Sequence[np.ndarray] | None, lengths: Sequence[int]) -> li
     if any((~np.isfinite(weight) | (weight < 0)).any() for weight in given):
         raise ParameterError("a weight is negative or not finite; weights are populations, 0 or more")
     return given
-
-
-def _edges(
-    rows: np.ndarray, columns: int, bins: int | Sequence[int], limits: Sequence[tuple[float, float]] | None
-) -> list[np.ndarray]:
-    counts = [bins] * columns if isinstance(bins, (int, np.integer)) else list(bins)
-    if len(counts) != columns or any(int(n) < 1 for n in counts):
-        raise ParameterError(f"bins={bins!r} does not fit {columns} columns; give one positive number, or one for each")
-    if limits is not None and columns == 1 and np.ndim(limits[0]) == 0:
-        limits = [tuple(limits)]  # type: ignore[list-item]
-    if limits is None:
-        limits = list(zip(rows.min(axis=0).astype(float), rows.max(axis=0).astype(float), strict=True))
-    if len(limits) != columns:
-        raise ParameterError(f"range={limits!r} does not fit {columns} columns; give (low, high) for each")
-    edges = []
-    for (low, high), number in zip(limits, counts, strict=True):
-        if not high > low:
-            low, high = low - 0.5, low + 0.5
-        edges.append(np.linspace(low, high, int(number) + 1))
-    return edges
