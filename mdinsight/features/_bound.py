@@ -15,7 +15,7 @@ import numpy as np
 from mdinsight.errors import DataWarning, ParameterError, TopologyError
 from mdinsight.features._base import Definition
 from mdinsight.features._labels import Labels
-from mdinsight.features._parts import AnyPart, restricted
+from mdinsight.features._parts import AnyPart, Part, restricted
 from mdinsight.series import Column
 from mdinsight.trajectories import topology_hash
 
@@ -44,6 +44,11 @@ class Bound:
     def has_gradient(self) -> bool:
         """Whether every column has a gradient."""
         return all(part.has_gradient for part in self.parts)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether every column comes from a compiled kernel; a user's function of frames does not."""
+        return all(isinstance(part, Part) for part in self.parts)
 
     @cached_property
     def atoms(self) -> np.ndarray:

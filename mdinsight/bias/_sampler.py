@@ -1,0 +1,343 @@
+"""Runs a bias: adds its force to a System, steps simulations, deposits once per pace, records, saves and goes on."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy as np
+
+from mdinsight import seeds, units
+from mdinsight.bias import _checks
+from mdinsight.bias._coordinate import Coordinate
+from mdinsight.bias._definitions import Potential
+from mdinsight.bias._force import Callback, python_force
+from mdinsight.bias._model import BiasModel
+from mdinsight.bias._save import SavedRun, md_state, restore_md
+from mdinsight.bias._states import arrays_of, start_all
+from mdinsight.bias._trace import Trace
+from mdinsight.errors import InstabilityError, NonFiniteError
+from mdinsight.progress import Progress, track
+
+_log = logging.getLogger(__name__)
+
+
+class Sampler:
+    """A bias on a frozen coordinate in OpenMM.
+
+    Parameters
+    ----------
+    system
+        The ``openmm.System``. The force of the bias is added to it, so make the Sampler before the Simulation.
+    topology
+        OpenMM or mdtraj topology of the system.
+    coordinate
+        What to bias: a fitted model, features whose columns are the coordinates, or a list of these; see
+        :meth:`Coordinate.of`.
+    potentials
+        One or more of :class:`OPES`, :class:`Metadynamics`, :class:`Umbrella`, :class:`LowerWall`, :class:`UpperWall`,
+        :class:`Fixed`.
+    temperature
+        K, the same as the integrator's.
+    seed
+        Of the run; each walker's own seed follows from it, see :meth:`walker_seed`.
+    every
+        The force of the bias acts in every so-many-th step, that many times as strong (multiple time stepping). 1 is right
+        unless the coordinate costs more than a few percent of a step.
+    form
+        ``"compiled"``: the coordinate's kernels, network and bias in one compiled call on its atoms alone. ``"native"``: OpenMM
+        forces in a CustomCVForce, for linear coordinates. ``"auto"``: compiled on the CPU; on a GPU, where both are
+        possible and ``positions`` are given, whichever proves the faster there.
+    record
+        Steps between rows of the trace; by default the pace of the deposition.
+    platform, positions
+        Where ``form="auto"`` is to try both forms.
+
+    Raises
+    ------
+    GradientError, TopologyError, ParameterError, DegenerateError
+        If the coordinate cannot be biased in this system; the message says why and what to do.
+
+    Examples
+    --------
+    >>> sampler = mdi.bias.Sampler(system, topology, tica.model, mdi.bias.OPES(barrier="40 kJ/mol"))  # doctest: +SKIP
+    >>> simulation = app.Simulation(topology, system, integrator)  # doctest: +SKIP
+    >>> sampler.run(simulation, 5_000_000, "ala2.run")  # doctest: +SKIP
+    >>> sampler.trace.log_weights()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        system: Any,
+        topology: Any,
+        coordinate: Any,
+        potentials: Potential | Sequence[Potential],
+        temperature: Any = 300.0,
+        *,
+        seed: int = 0,
+        every: int = 1,
+        form: str = "auto",
+        record: int | None = None,
+        platform: Any = None,
+        positions: Any = None,
+    ) -> None:
+        self.topology = topology if isinstance(topology, mdtraj.Topology) else _checks.topology_of(topology)
+        self.coordinate = Coordinate.of(coordinate, self.topology)
+        self.potentials = (potentials,) if isinstance(potentials, Potential) else tuple(potentials)
+        self.temperature = units.temperature(temperature)
+        self.seed = seed
+        self.every = _checks.whole("every", every)
+        _checks.system_fits(system, self.topology)
+        _checks.stride(system, self.every)
+        _checks.same_coordinate(self.potentials, self.coordinate)
+        self.bound = self.coordinate.bind(self.topology, "the system's topology")
+        self.system_hash = _checks.system_hash(system)
+        self.states = start_all(self.potentials, self.temperature, self.coordinate.periods, names=self.coordinate.names)
+        self.pace = _checks.common_pace(self.states)
+        self.record = _checks.whole("record", record) if record is not None else self.pace or 500
+        self._adaptive = [state for state in self.states if state.pace is not None]
+        self._program = self.bound.program()
+        self._program.bind(self.states)
+        self._rows: list[tuple[float, ...]] = []
+        self._earlier: Trace | None = None
+        self._last: dict[int, Any] = {}
+        self._periodic = bool(system.usesPeriodicBoundaryConditions())
+        self._native: Any = None
+        self.form = _checks.choose_form(self, system, form, platform, positions)
+        if self.form == "native":
+            from mdinsight.bias._native import NativeForce
+
+            self._native = NativeForce(self.bound, self.states, self._periodic)
+            self.force = self._native.force
+        else:
+            driven = self.bound.program()
+            driven.bind(self.states)
+            self._driven = driven
+            self.force = python_force(Callback(driven, self._periodic, self.every), self.bound.atoms)
+        self.force.setForceGroup(_checks.free_group(system))
+        system.addForce(self.force)
+
+    # -- what there is -------------------------------------------------------------------------------------------------
+
+    @property
+    def kT(self) -> float:
+        """kJ/mol."""
+        return units.GAS_CONSTANT * self.temperature
+
+    @property
+    def model(self) -> BiasModel:
+        """The bias as it stands, frozen."""
+        return BiasModel(self.coordinate, self.potentials, self.temperature, arrays_of(self.potentials, self.states))
+
+    @property
+    def trace(self) -> Trace:
+        """What was recorded: coordinates and energies of the bias, a row every ``record`` steps of each walker."""
+        new = self._new_rows()
+        if self._earlier is not None:
+            new = new if not len(self._rows) else Trace.concatenate([self._earlier, new])
+            self._earlier, self._rows = (new if self._rows else self._earlier), []
+            return self._earlier
+        return new
+
+    def walker_seed(self, walker: int = 0) -> int:
+        """The seed for a walker's integrator: a function of the run's seed and the walker alone."""
+        return max(1, seeds.integer(self.seed, "walker", walker))
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(type(potential).__name__ for potential in self.potentials)
+        return f"<Sampler: {kinds} on {', '.join(self.coordinate.names)}, {self.form}, every {self.every}>"
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    def step(self, simulation: Any, steps: int, progress: Progress = False) -> None:
+        """Advance one simulation, or several walkers that share the bias, by a number of steps each.
+
+        Parameters
+        ----------
+        simulation
+            An ``openmm.app.Simulation`` of the system, or a list of them: walkers, stepped one after another.
+        steps
+            MD steps of each walker.
+        progress
+            True for a bar.
+
+        Raises
+        ------
+        InstabilityError
+            If positions or energies are not finite; the state is saved aside first. No such frame enters the bias.
+        """
+        walkers = list(simulation) if isinstance(simulation, (list, tuple)) else [simulation]
+        _checks.walkers(walkers, self)
+        done = int(walkers[0].currentStep)
+        end = done + _checks.whole("steps", steps, least=0)
+        stride = self._stride()
+        stops = [*range((done // stride + 1) * stride, end, stride), end] if end > done else []
+        for stop in track(stops, progress, desc="MD"):
+            for number, walker in enumerate(walkers):
+                self._advance(walker, number, stop - done)
+            done = stop
+            self._visit(walkers, done)
+
+    def run(
+        self,
+        simulation: Any,
+        steps: int,
+        file: str | os.PathLike[str],
+        save_every: int | None = None,
+        progress: Progress = False,
+    ) -> None:
+        """Go on until the simulation has made ``steps`` steps, saving on the way; begins from ``file`` if that exists.
+
+        So the same call again after a crash, or after ``kill -9``, goes on where it was saved last.
+
+        Parameters
+        ----------
+        simulation
+            As for :meth:`step`.
+        steps
+            Steps altogether, those of earlier calls included.
+        file
+            Where bias and MD state are saved, together and whole.
+        save_every
+            Steps between saves; by default a twentieth of all.
+        """
+        every = _checks.whole("save_every", save_every) if save_every is not None else max(1, math.ceil(steps / 20))
+        if Path(file).exists():
+            self.load(file, simulation)
+        first = simulation[0] if isinstance(simulation, (list, tuple)) else simulation
+        while first.currentStep < steps:
+            done = int(first.currentStep)
+            self.step(simulation, min(steps, (done // every + 1) * every) - done, progress)
+            self.save(file, simulation)
+
+    def _stride(self) -> int:
+        """Steps after which there is something to do."""
+        stride = self.record
+        for state in self._adaptive:
+            pace = state.pace or stride
+            stride = math.gcd(stride, pace, state.observe_every or pace)
+        return stride
+
+    def _advance(self, walker: Any, number: int, steps: int) -> None:
+        from openmm import OpenMMException
+
+        try:
+            walker.step(steps)
+        except (OpenMMException, ValueError, InstabilityError) as error:
+            text = str(error)
+            if not any(word in text for word in ("NaN", "nan", "bias is", "infinite")):
+                raise
+            raise InstabilityError(_checks.set_aside(walker, number, self._last.get(number), text)) from error
+
+    def _visit(self, walkers: Sequence[Any], done: int) -> None:
+        """Between steps: look at the coordinates, record, deposit."""
+        at = []
+        for number, walker in enumerate(walkers):
+            try:
+                at.append(self._look(walker, number))
+            except NonFiniteError as error:
+                raise InstabilityError(_checks.set_aside(walker, number, self._last.get(number), str(error))) from error
+        for state in self._adaptive:
+            if state.observe_every and done % state.observe_every == 0:
+                for s in at:
+                    state.observe(s[list(state.axes)])
+        if done % self.record == 0:
+            for number, (walker, s) in enumerate(zip(walkers, at, strict=True)):
+                self._rows.append(self._row(walker, number, done, s))
+        changed = False
+        for state in self._adaptive:
+            if state.pace and done % state.pace == 0:
+                state.deposit_many([s[list(state.axes)] for s in at])
+                changed = True
+        if changed or (self._native is not None and not all(self._native.covers(s) for s in at)):
+            self._changed(walkers)
+
+    def _look(self, walker: Any, number: int) -> np.ndarray:
+        """The coordinates now; this asks OpenMM for positions, not energies, so the bias is not evaluated."""
+        state = walker.context.getState(positions=True, velocities=True)
+        xyz = state.getPositions(asNumpy=True)._value[self.bound.atoms]
+        box = state.getPeriodicBoxVectors(asNumpy=True)._value if self._periodic else None
+        self._program.place(xyz, box)
+        self._program.coordinates()
+        s = np.array(self._program.s)
+        if not np.isfinite(s).all():
+            raise NonFiniteError(f"{self.coordinate.names[int(np.argmin(np.isfinite(s)))]} is not finite")
+        self._last[number] = state
+        return s
+
+    def _row(self, walker: Any, number: int, step: int, s: np.ndarray) -> tuple[float, ...]:
+        bias = fixed = offset = 0.0
+        for state in self.states:
+            energy = state.energy(s[list(state.axes)])
+            if state.pace is None:
+                fixed += energy
+            else:
+                bias += energy
+                offset += state.offset()
+        time = walker.context.getTime()
+        return (number, step, time.value_in_unit(time.unit), *s, bias, fixed, offset)
+
+    def _changed(self, walkers: Sequence[Any]) -> None:
+        self._program.bind(self.states)
+        if self._native is None:
+            self._driven.bind(self.states)
+        else:
+            self._native.update(*(walker.context for walker in walkers))
+
+    def _new_rows(self) -> Trace:
+        dim = self.coordinate.dim
+        table = np.array(self._rows, np.float64).reshape(-1, 6 + dim)
+        return Trace(
+            self.coordinate.names,
+            self.coordinate.periods,
+            self.temperature,
+            table[:, 0].astype(np.int32),
+            table[:, 1].astype(np.int64),
+            table[:, 2],
+            table[:, 3 : 3 + dim],
+            table[:, 3 + dim],
+            table[:, 4 + dim],
+            table[:, 5 + dim],
+        )
+
+    # -- saving --------------------------------------------------------------------------------------------------------
+
+    def save(self, file: str | os.PathLike[str], simulation: Any) -> Path:
+        """Write bias, trace and MD state of all walkers to one file, whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full or the folder cannot be written; what was saved before is left as it was.
+        """
+        walkers = list(simulation) if isinstance(simulation, (list, tuple)) else [simulation]
+        run = SavedRun(
+            self.model, self.seed, self.every, self.record, self.form, self.system_hash, self.trace, md_state(walkers)
+        )
+        return run.save(file)
+
+    def load(self, file: str | os.PathLike[str], simulation: Any) -> None:
+        """Take up a run that :meth:`save` wrote, bias and MD state; the simulations must be of this Sampler's system.
+
+        Raises
+        ------
+        BiasError
+            If the run was made with another coordinate, potential, temperature, seed, stride or system; names what differs.
+        ModelFileError
+            If the file is torn or was changed.
+        """
+        walkers = list(simulation) if isinstance(simulation, (list, tuple)) else [simulation]
+        run = SavedRun.load(file)
+        run.check(self, len(walkers), file)
+        self.states = run.model.states()
+        self._adaptive = [state for state in self.states if state.pace is not None]
+        self._rows, self._earlier = [], run.trace
+        if self._native is not None:
+            self._native.states = self.states
+        restore_md(walkers, run.md)
+        self._changed(walkers)
