@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 from mdinsight._version import __version__
 
 if TYPE_CHECKING:
-    from mdinsight import analysis, cvs, errors, features, msm, plots, report, states, trajectories, units
+    from mdinsight import analysis, bias, cvs, errors, features, msm, plots, report, states, trajectories, units
     from mdinsight.records import load
     from mdinsight.series import TimeSeries
     from mdinsight.trajectories import open
 
-_ROOMS = ("analysis", "cvs", "features", "msm", "plots", "report", "states", "trajectories", "errors", "units")
+_ROOMS = ("analysis", "bias", "cvs", "features", "msm", "plots", "report", "states", "trajectories", "errors", "units")
 _NAMES = {"open": "mdinsight.trajectories", "load": "mdinsight.records", "TimeSeries": "mdinsight.series"}
 
 __all__ = [
     "TimeSeries",
     "__version__",
     "analysis",
+    "bias",
     "cvs",
     "errors",
     "features",
