@@ -29,18 +29,16 @@ def _cell(s, header, axis):
     """Left node, right node (counted from the first) and position between them; left is -1 outside of the grid."""
     row = 1 + _AXIS * axis
     n = int(header[row + 2])
-    u = s * header[row + 1] - header[row]
+    u = s * header[row + 1]
+    whole = math.floor(u)
+    t = u - whole  # before anything is subtracted, so that it is the same wherever the grid begins
     if header[row + 3] > 0.0:
-        u -= n * math.floor(u / n)
-        left = int(u)
-        if left >= n:
-            left, u = 0, 0.0
-        right = left + 1 if left + 1 < n else 0
-        return left, right, u - left
-    if not (u >= 0.0 and u < n - 1):
+        left = int(whole - n * math.floor(whole / n))
+        return left, left + 1 if left + 1 < n else 0, t
+    whole -= header[row]
+    if not (whole >= 0.0 and whole < n - 1):
         return -1, -1, 0.0
-    left = int(u)
-    return left, left + 1, u - left
+    return int(whole), int(whole) + 1, t
 
 
 @jit

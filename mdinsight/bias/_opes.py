@@ -16,6 +16,7 @@ from mdinsight.errors import BiasError, NonFiniteError, ParameterError
 
 _WINDOW = 10  # paces over which the widths are measured
 _CAPACITY = 64
+_HIGHEST = 300  # barrier in kT: weights and their squares still are floats
 
 
 class OPESState(State):
@@ -50,9 +51,9 @@ class OPESState(State):
         prefactor = gamma - 1.0 if explore else 1.0 - 1.0 / gamma
         half = height if explore else height / prefactor
         epsilon = math.exp(-height / prefactor)
-        if epsilon == 0.0:
+        if height > _HIGHEST:
             raise ParameterError(
-                f"barrier={definition.barrier:g} kJ/mol is {height:.0f} kT, too high to be handled; give less"
+                f"barrier={definition.barrier:g} kJ/mol is {height:.0f} kT, too high to be crossed; give at most {_HIGHEST} kT"
             )
         self.header = np.zeros(k.HEADER)
         self.header[: k.PERIODS] = (self.dim, 0, _CAPACITY, prefactor * self.kT, 1.0, half, math.exp(-half), epsilon)
@@ -112,7 +113,7 @@ class OPESState(State):
         if not deposit.size:
             return
         center, sigma, log_weight = deposit[: self.dim], deposit[self.dim : -1], float(deposit[-1])
-        if sigma.min() <= 0 or abs(log_weight) > 300.0:
+        if sigma.min() <= 0 or abs(log_weight) > 2 * _HIGHEST:
             raise BiasError(
                 f"a kernel of log weight {log_weight:g} and widths {sigma} is none; look at the walker that it comes from"
             )
