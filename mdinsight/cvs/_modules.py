@@ -203,6 +203,12 @@ def check_equal(module: Any, model: NetworkCV) -> None:
     try:
         with torch.no_grad():
             wanted = numbers(module(torch.as_tensor(x, dtype=like.dtype, device=like.device)))
+    except RuntimeError as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise ParameterError(
+            f"{kind_of(module)} cannot be run on ({len(x)}, {model.n_features}) numbers ({reason.strip()}); give the network "
+            "as layers to cvs.from_layers"
+        ) from error
     finally:
         for part, mode in modes:
             part.train(mode)
@@ -213,10 +219,10 @@ def check_equal(module: Any, model: NetworkCV) -> None:
             f"the module gives {wanted.shape[1:]} values a frame, its parts one after another {got.shape[1]}; "
             "give nn.Sequential of the parts that make the coordinate, or the layers to cvs.from_layers"
         )
-    error = float(np.abs(got - wanted).max() / max(1e-30, np.abs(wanted).max()))
-    if not error <= (1e-9 if like.dtype == torch.float64 else 1e-3 if like.dtype.itemsize < 4 else 1e-4):
+    off = float(np.abs(got - wanted).max() / max(1e-30, np.abs(wanted).max()))
+    if not off <= (1e-9 if like.dtype == torch.float64 else 1e-3 if like.dtype.itemsize < 4 else 1e-4):
         raise ParameterError(
-            f"{kind_of(module)} does something else than its parts one after another (values differ by {error:.1%}); "
+            f"{kind_of(module)} does something else than its parts one after another (values differ by {off:.1%}); "
             "give nn.Sequential of the parts that make the coordinate, or the layers to cvs.from_layers"
         )
 
