@@ -108,8 +108,8 @@ def native_forces(bound: Bound, matrix: np.ndarray, mean: np.ndarray, periodic: 
     The values are those of the features' own kernels to rounding, but for this. In a box that is not rectangular OpenMM
     takes the image that rounding in the reduced box gives; it is the nearest one for all vectors shorter than half the
     smallest height of the box, which bonded atoms' are, while the kernels find the nearest one at any distance. In a
-    rectangular box the two agree at any distance. OpenMM bends at collinear atoms: there angles and torsions, and their
-    forces, lose digits (the kernels do not), and atoms at one point have no distance's gradient.
+    rectangular box the two agree at any distance. Near collinear atoms OpenMM takes angles from a cosine and loses digits that
+    the kernels keep, and at zero distance it has no finite force.
     """
     reason = native_reason(bound, matrix, mean)
     if reason is not None:

@@ -7,6 +7,7 @@ import math
 import mdtraj
 import numpy as np
 import openmm
+import openmm.app
 import pytest
 
 import mdinsight as mdi
@@ -14,6 +15,7 @@ from mdinsight.bias._coordinate import Coordinate
 from mdinsight.bias._definitions import OPES, LowerWall, Metadynamics, Umbrella, UpperWall
 from mdinsight.bias._native import NativeForce, native_form
 from mdinsight.bias._native_terms import native_forces, native_reason
+from mdinsight.bias._sampler import Sampler
 from mdinsight.bias._states import start
 from mdinsight.bias._tables import PADDING, tabulate
 from mdinsight.errors import DegenerateError, NonFiniteError, ParameterError
@@ -391,3 +393,29 @@ def test_bad_numbers_are_refused(frames):
     made.setPositions(xyz[0] * np.nan)
     with pytest.raises(NonFiniteError, match="finite"):
         force.values(made)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_molecular_dynamics_under_it_follows_its_deposits(examples, platform):
+    """The energy that OpenMM computes during a run is that of the potentials after every deposit, and restraints hold."""
+    pdb = openmm.app.PDBFile(str(examples / "ala2/top.pdb"))
+    system = openmm.app.ForceField("amber99sb.xml").createSystem(pdb.topology, constraints=openmm.app.HBonds)
+    potentials = [OPES(30.0, pace=20, sigma=0.3, on=0), Umbrella(2.0, 200.0, on=1), UpperWall(0.5, 5000.0, on=2)]
+    features = Torsions("phi psi", raw=True) + Distances([[1, 10]])
+    sampler = Sampler(system, pdb.topology, features, potentials, seed=3, form="native")
+    integrator = openmm.LangevinMiddleIntegrator(300.0, 10.0, 0.002)
+    integrator.setRandomNumberSeed(sampler.walker_seed())
+    simulation = openmm.app.Simulation(pdb.topology, system, integrator, openmm.Platform.getPlatform(platform))
+    simulation.context.setPositions(pdb.positions)
+    group = 1 << sampler.force.getForceGroup()
+    for _ in range(10):
+        sampler.step(simulation, 20)
+        state = simulation.context.getState(positions=True, energy=True, groups=group)
+        s = sampler.bound.value(state.getPositions(asNumpy=True)._value)
+        wanted = sum(one.energy(s[list(one.axes)]) for one in sampler.states)
+        assert state.getPotentialEnergy()._value == pytest.approx(wanted, abs=2e-2)
+    assert sampler.states[0].n_deposits == 10
+    sampler.step(simulation, 400)
+    rows = sampler.trace.s[-15:]
+    assert np.abs(np.angle(np.exp(1j * (rows[:, 1] - 2.0)))).mean() < 0.4
+    assert rows[:, 2].mean() < 0.55
