@@ -286,8 +286,14 @@ class _Writer:
             raise BiasError(
                 f"the frozen bias is of the coordinate {model.coordinate!r}, not of {self.made!r}; give that coordinate"
             )
+        for part in model.potentials:
+            if not part.is_adaptive:
+                self.potential(part)
+        built = [state for state in model.states() if model.potentials[state.source].is_adaptive]
+        if not built:
+            return
         label = self.label("external")
-        write_external(model, self.folder / f"{label}.grid", label, self.arguments)
+        write_external(built, self.made.periods, self.folder / f"{label}.grid", label, self.arguments)
         if None in self.made.periods:
             self.lines.append(f"# PLUMED stops where the coordinate leaves the range of {label}.grid")
         self.action(label, "EXTERNAL", ARG=self.arguments, FILE=f"{label}.grid")

@@ -18,6 +18,8 @@ from mdinsight.words import counted, some
 PathLike = str | os.PathLike[str]
 _PI = re.compile(r"([+-]?)(\d*\.?\d*)\*?pi", re.IGNORECASE)
 _GRID_POINTS = {1: 1001, 2: 257, 3: 65}
+_COARSE = 0.1
+"""kJ/mol by which a grid may miss the bias between its points."""
 
 
 class Table(NamedTuple):
@@ -175,17 +177,23 @@ def require(table: Table, names: Sequence[str]) -> None:
         raise SelectionError(f"{table.path} has no column {some(missing)}; it has {' '.join(table.fields)}")
 
 
-def write_external(model: Any, path: PathLike, label: str, arguments: Sequence[str]) -> Path:
-    """Write a frozen bias as the grid that PLUMED's ``EXTERNAL`` reads: energies and slopes on a regular grid.
+def write_external(
+    states: Sequence[Any], periods: Sequence[float | None], path: PathLike, label: str, arguments: Sequence[str]
+) -> Path:
+    """Write potentials as the grid that PLUMED's ``EXTERNAL`` reads: energies and slopes on a regular grid.
 
-    Periodic coordinates go over their period, others over three times the width in which the bias varies.
+    Periodic coordinates go over their period, others over twice the width in which the bias varies.
 
     Raises
     ------
     ParameterError
-        If it has more than three coordinates, or a period that is not that of an angle.
+        If there are more than three coordinates, or a period that is not that of an angle.
+
+    Warns
+    -----
+    DataWarning
+        If the grid is too coarse for the bias.
     """
-    periods = model.coordinate.periods
     dim = len(periods)
     if dim not in _GRID_POINTS:
         raise ParameterError(
@@ -193,23 +201,20 @@ def write_external(model: Any, path: PathLike, label: str, arguments: Sequence[s
         )
     if any(period is not None and not np.isclose(period, 2.0 * np.pi) for period in periods):
         raise ParameterError(f"periods {periods}: only angles (2 pi) go into a grid for PLUMED")
-    states = model.states()
     low, high = _span(states, dim)
     axes, header = [], [f"#! FIELDS {' '.join([*arguments, f'{label}.bias', *(f'der_{a}' for a in arguments)])}"]
     for i, (name, period) in enumerate(zip(arguments, periods, strict=True)):
         n = _GRID_POINTS[dim] - (period is not None)
-        ends = (-np.pi, np.pi) if period is not None else (2.0 * low[i] - high[i], 2.0 * high[i] - low[i])
+        half = 0.5 * (high[i] - low[i])
+        ends = (-np.pi, np.pi) if period is not None else (low[i] - half, high[i] + half)
         axes.append(np.linspace(float(ends[0]), float(ends[1]), n, endpoint=period is None))
         texts = ("-pi", "pi") if period is not None else tuple(f"{end:.17g}" for end in ends)
         header += [f"#! SET min_{name} {texts[0]}", f"#! SET max_{name} {texts[1]}"]
         header += [f"#! SET nbins_{name} {n}", f"#! SET periodic_{name} {'false' if period is None else 'true'}"]
     # PLUMED's first coordinate runs fastest
-    points = np.stack(np.meshgrid(*axes[::-1], indexing="ij"), axis=-1).reshape(-1, dim)[:, ::-1]
-    energies, slopes = np.zeros(len(points)), np.zeros(points.shape)
-    for state in states:
-        rows = np.ascontiguousarray(points[:, list(state.axes)])
-        energies += state.energies(rows)
-        slopes[:, list(state.axes)] += state.slopes(rows)
+    points = np.ascontiguousarray(np.stack(np.meshgrid(*axes[::-1], indexing="ij"), axis=-1).reshape(-1, dim)[:, ::-1])
+    energies, slopes = _evaluated(states, points)
+    _warn_if_coarse(states, axes, points, energies, slopes, path)
     body = []
     for i, row in enumerate(np.column_stack([points, energies, slopes])):
         if i and dim > 1 and i % len(axes[0]) == 0:
@@ -218,7 +223,45 @@ def write_external(model: Any, path: PathLike, label: str, arguments: Sequence[s
     return write_text(path, "\n".join([*header, *body]) + "\n")
 
 
+def _evaluated(states: Sequence[Any], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    energies, slopes = np.zeros(len(points)), np.zeros(points.shape)
+    for state in states:
+        rows = np.ascontiguousarray(points[:, list(state.axes)])
+        energies += state.energies(rows)
+        slopes[:, list(state.axes)] += state.slopes(rows)
+    return energies, slopes
+
+
+def _warn_if_coarse(
+    states: Sequence[Any],
+    axes: Sequence[np.ndarray],
+    points: np.ndarray,
+    energies: np.ndarray,
+    slopes: np.ndarray,
+    path: Any,
+) -> None:
+    """Half way between neighbours the cubic spline must have the energy of the bias."""
+    worst, stride = 0.0, 1
+    for i, axis in enumerate(axes):
+        step = axis[1] - axis[0]
+        left = np.flatnonzero(points[:, i] < axis[-1] - 0.5 * step)
+        right = left + stride
+        middle = points[left].copy()
+        middle[:, i] += 0.5 * step
+        spline = 0.5 * (energies[left] + energies[right]) + 0.125 * step * (slopes[left, i] - slopes[right, i])
+        worst = max(worst, float(np.abs(_evaluated(states, middle)[0] - spline).max()))
+        stride *= len(axis)
+    if worst > _COARSE:
+        warnings.warn(
+            f"{path}: between its points the grid misses the bias by up to {worst:.2g} kJ/mol, as the bias is narrow for its "
+            "range; go on from HILLS instead, or bias fewer coordinates",
+            DataWarning,
+            stacklevel=6,
+        )
+
+
 def _span(states: Sequence[Any], dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """The range in which the potentials vary; of a coordinate that none acts on from -1 to 1."""
     low, high = np.full(dim, np.inf), np.full(dim, -np.inf)
     for state in states:
         ends = state.span()

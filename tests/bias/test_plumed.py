@@ -17,7 +17,7 @@ from mdinsight.bias._model import BiasModel
 from mdinsight.bias._plumed import to_plumed
 from mdinsight.bias._states import arrays_of, start, start_all
 from mdinsight.bias._torchscript import to_torchscript
-from mdinsight.errors import BiasError, ParameterError
+from mdinsight.errors import BiasError, DataWarning, ParameterError
 from mdinsight.features import Angles, Contacts, Distances, RadiusOfGyration, Torsions
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -322,6 +322,38 @@ def test_frozen_bias_is_the_same_on_the_grid_of_external(frames, tmp_path, kinds
         np.testing.assert_allclose(rows[at, dim + 1 + i], (up - down) / (2 * step), atol=1e-4)
     assert np.abs(rows[:, dim]).max() > 1.0
     assert sum(not line.strip() for line in lines) == (0 if dim == 1 else n[1] - 1)
+
+
+def test_frozen_bias_of_several_potentials_without_a_period(frames, tmp_path):
+    made = Coordinate.of(Distances([[4, 16]]), frames.topology)
+    potentials = (OPES(20.0, sigma=0.03, pace=1), UpperWall(0.6, 100.0))
+    states = start_all(potentials, 300.0, made.periods)
+    for x in np.append(np.linspace(0.3, 0.5, 10), np.full(60, float(np.median(made.transform(frames)[0])))):
+        states[0].deposit(np.array([x]))
+    model = BiasModel(made, potentials, 300.0, arrays_of(potentials, states))
+    path = to_plumed(made, frames.topology, Fixed(model), folder=tmp_path)
+    values = evaluate(path, frames)
+    lines = (tmp_path / "external.grid").read_text().splitlines()
+    constants = dict(line.split()[2:] for line in lines if line.startswith("#! SET"))
+    rows = np.loadtxt(lines)
+    low, high = (float(value) for key, value in constants.items() if key.startswith(("min_", "max_")))
+    assert (rows[0, 0], rows[-1, 0], len(rows)) == (pytest.approx(low), pytest.approx(high), 1001)
+    assert {v for k, v in constants.items() if k.startswith(("nbins", "periodic"))} == {"1001", "false"}
+    assert low < 0.1 and high > 0.7
+    s = made.transform(frames)[0]
+    between = np.interp(s[:, 0], rows[:, 0], rows[:, 1])
+    np.testing.assert_allclose(values["upper_walls.bias"] + between, model.potential(s), atol=0.02)
+    assert np.ptp(between) > 1.0
+
+
+def test_bias_too_narrow_for_the_grid_is_said(frames, tmp_path):
+    made = Coordinate.of(Torsions("phi psi", raw=True), frames.topology)
+    potential = Metadynamics(40.0, sigma=(0.02, 0.02))
+    state = start(potential, 300.0, made.periods)
+    state.deposit(np.array([0.012, 0.0]))
+    model = BiasModel(made, (potential,), 300.0, arrays_of((potential,), (state,)))
+    with pytest.warns(DataWarning, match="misses the bias by up to"):
+        to_plumed(made, frames.topology, model, folder=tmp_path)
 
 
 def test_frozen_bias_is_refused_on_another_coordinate(frames, tmp_path):
