@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ class Columns:
     def __init__(self, writer: Any) -> None:
         self.writer = writer
         self.done: dict[str, str] = {}
-        self._labels: list[str] = []
+        self._counts: Counter[str] = Counter()
         self._names: Mapping[str, str] = {}
         self._used: set[str] = set()
 
@@ -60,11 +61,16 @@ class Columns:
             )
         write(part, set(wanted))
 
-    def _label(self, part: Any, i: int, letter: str) -> str:
+    def _label(self, part: Any, i: int, otherwise: str) -> str:
         column = part.columns[i]
-        label = str(self.writer.label(self._names.get(column.key, f"{letter}{len(self.done) + 1}")))
+        label = str(self.writer.label(self._names.get(column.key, otherwise)))
         self.done[column.key] = label
         return label
+
+    def _next(self, letter: str) -> str:
+        """``t1``, ``t2``, ``d1`` ..."""
+        self._counts[letter] += 1
+        return f"{letter}{self._counts[letter]}"
 
     def _say(self, part: Any, i: int) -> None:
         self.writer.lines.append(f"# {part.columns[i].name}")
@@ -76,27 +82,35 @@ class Columns:
                 continue
             if angle in wanted:
                 self._say(part, angle)
-                label = self._label(part, angle, "t")
+                label = self._label(part, angle, self._next("t"))
             else:
-                label = self.writer.label(f"t{len(self.done) + 1}")
+                label = self.writer.label(self._next("t"))
             self.writer.action(label, "TORSION", _pbc(part), ATOMS=_serials(atoms))
             for output, function in outputs:
                 self._say(part, output)
                 self.writer.action(
-                    self._label(part, output, function[:3]), "CUSTOM", ARG=label, FUNC=function, PERIODIC="NO"
+                    self._label(part, output, f"{label}_{function[:3]}"),
+                    "CUSTOM",
+                    ARG=label,
+                    FUNC=function,
+                    PERIODIC="NO",
                 )
 
     def _distances(self, part: Any, wanted: set[int]) -> None:
         for i, j, output in part.index.tolist():
             if output in wanted:
                 self._say(part, output)
-                self.writer.action(self._label(part, output, "d"), "DISTANCE", _pbc(part), ATOMS=_serials((i, j)))
+                self.writer.action(
+                    self._label(part, output, self._next("d")), "DISTANCE", _pbc(part), ATOMS=_serials((i, j))
+                )
 
     def _angles(self, part: Any, wanted: set[int]) -> None:
         for i, j, k, output in part.index.tolist():
             if output in wanted:
                 self._say(part, output)
-                self.writer.action(self._label(part, output, "a"), "ANGLE", _pbc(part), ATOMS=_serials((i, j, k)))
+                self.writer.action(
+                    self._label(part, output, self._next("a")), "ANGLE", _pbc(part), ATOMS=_serials((i, j, k))
+                )
 
     def _contacts(self, part: Any, wanted: set[int]) -> None:
         _, _, soft, cutoff, beta = (float(x) for x in part.params[0])
@@ -105,7 +119,7 @@ class Columns:
             pairs = part.index[part.index[:, 2] == output, :2].tolist()
             self._say(part, output)
             distances = [
-                self.writer.action(self.writer.label(f"d{output + 1}"), "DISTANCE", _pbc(part), ATOMS=_serials(pair))
+                self.writer.action(self.writer.label(self._next("d")), "DISTANCE", _pbc(part), ATOMS=_serials(pair))
                 for pair in pairs
             ]
             if len(pairs) == 1:
@@ -118,7 +132,9 @@ class Columns:
                     "give soft_min=True to write it for PLUMED"
                 )
             function = f"1/(1+({shortest}/{cutoff:.17g})^6)" if smooth else shortest
-            self.writer.action(self._label(part, output, "c"), "CUSTOM", ARG=of, FUNC=function, PERIODIC="NO")
+            self.writer.action(
+                self._label(part, output, self._next("c")), "CUSTOM", ARG=of, FUNC=function, PERIODIC="NO"
+            )
 
     def _soft(self, distances: list[str], beta: float) -> str:
         """Label of sum(exp(beta / r))."""
