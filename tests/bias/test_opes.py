@@ -121,18 +121,19 @@ def test_compression_keeps_heights_and_the_overlap(periods):
 @pytest.mark.parametrize(("explore", "ratio"), [(False, 1.0), (True, BARRIER / KT)])
 def test_first_width_is_the_deviation_before_any_bias(explore, ratio):
     state = start(OPES(BARRIER, pace=10, explore=explore), 300.0, (P,))
+    window = 100 // state.observe_every  # ten paces
     rng = np.random.default_rng(0)
-    seen = np.pi + rng.normal(0, 0.2, 10)  # around the seam
+    seen = np.pi + rng.normal(0, 0.2, window)  # around the seam
     for number, s in enumerate(seen, 1):
         state.observe(np.array([s]))
         made = state.deposit(np.array([s]))
-        assert len(made) == (3 if number == 10 else 0)
+        assert len(made) == (3 if number == window else 0)
     mean, total = 0.0, 0.0
     for number, s in enumerate(seen, 1):  # Welford's
         before = s - mean
         mean += before / number
         total += before * (s - mean)
-    assert made[1] == pytest.approx(math.sqrt(total / 10 * ratio), rel=1e-12)
+    assert made[1] == pytest.approx(math.sqrt(total / window * ratio), rel=1e-12)
     # from now on the coordinate spreads over gamma times the variance, which is divided out again
     state.observe(np.array([mean]))
     sigma = state.deposit(np.array([mean]))[1]
