@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import numbers
+import re
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,7 @@ def system_hash(system: Any) -> str:
     except Exception as error:  # a force that cannot be serialised, such as another bias
         _log.info("the system cannot be serialised (%s); only its masses identify it", error)
         text = repr([system.getParticleMass(i)._value for i in range(system.getNumParticles())])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(re.sub(r' (?:randomSeed|openmmVersion)="[^"]*"', "", text).encode()).hexdigest()
 
 
 def free_group(system: Any) -> int:
@@ -100,6 +101,8 @@ def common_pace(states: Sequence[Any]) -> int | None:
 
 def walkers(simulations: Sequence[Any], sampler: Sampler) -> None:
     """Refuse simulations that cannot share the bias: of another temperature, of one seed, at different steps."""
+    if sampler.shared is not None and len(simulations) > 1:
+        raise ParameterError("a process that shares its bias runs one walker; start a process for each")
     used: dict[int, int] = {}
     steps = {int(simulation.currentStep) for simulation in simulations}
     if len(steps) > 1:

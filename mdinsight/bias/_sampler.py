@@ -19,9 +19,10 @@ from mdinsight.bias._definitions import Potential
 from mdinsight.bias._force import Callback, python_force
 from mdinsight.bias._model import BiasModel
 from mdinsight.bias._save import SavedRun, md_state, restore_md
+from mdinsight.bias._shared import SharedBias
 from mdinsight.bias._states import arrays_of, start_all
 from mdinsight.bias._trace import Trace
-from mdinsight.errors import InstabilityError, NonFiniteError
+from mdinsight.errors import InstabilityError, NonFiniteError, ParameterError
 from mdinsight.progress import Progress, track
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,9 @@ class Sampler:
         Steps between rows of the trace; by default the pace of the deposition.
     platform, positions
         Where ``form="auto"`` is to try both forms.
+    shared, walker, exchange
+        A folder in which processes share one bias, the number of this one's walker in it, from 0, and the steps between
+        exchanges (by default 10 paces). All else must be the same for all, the seed too.
 
     Raises
     ------
@@ -85,6 +89,9 @@ class Sampler:
         record: int | None = None,
         platform: Any = None,
         positions: Any = None,
+        shared: str | os.PathLike[str] | None = None,
+        walker: int = 0,
+        exchange: int | None = None,
     ) -> None:
         self.topology = topology if isinstance(topology, mdtraj.Topology) else _checks.topology_of(topology)
         self.coordinate = Coordinate.of(coordinate, self.topology)
@@ -119,6 +126,8 @@ class Sampler:
             driven.bind(self.states)
             self._driven = driven
             self.force = python_force(Callback(driven, self._periodic, self.every), self.bound.atoms)
+        self.shared = SharedBias.of(self, shared, walker, exchange)
+        self.walker = walker
         self.force.setForceGroup(_checks.free_group(system))
         system.addForce(self.force)
 
@@ -144,9 +153,9 @@ class Sampler:
             return self._earlier
         return new
 
-    def walker_seed(self, walker: int = 0) -> int:
-        """The seed for a walker's integrator: a function of the run's seed and the walker alone."""
-        return max(1, seeds.integer(self.seed, "walker", walker))
+    def walker_seed(self, walker: int | None = None) -> int:
+        """The seed for a walker's integrator, by default this process's: a function of the run's seed and the walker alone."""
+        return max(1, seeds.integer(self.seed, "walker", self.walker if walker is None else walker))
 
     def __repr__(self) -> str:
         kinds = ", ".join(type(potential).__name__ for potential in self.potentials)
@@ -175,9 +184,7 @@ class Sampler:
         _checks.walkers(walkers, self)
         done = int(walkers[0].currentStep)
         end = done + _checks.whole("steps", steps, least=0)
-        stride = self._stride()
-        stops = [*range((done // stride + 1) * stride, end, stride), end] if end > done else []
-        for stop in track(stops, progress, desc="MD"):
+        for stop in track(self._stops(done, end), progress, desc="MD"):
             for number, walker in enumerate(walkers):
                 self._advance(walker, number, stop - done)
             done = stop
@@ -213,15 +220,32 @@ class Sampler:
         while first.currentStep < steps:
             done = int(first.currentStep)
             self.step(simulation, min(steps, (done // every + 1) * every) - done, progress)
+            if self.shared is not None and first.currentStep >= steps:
+                self.exchange(simulation)
             self.save(file, simulation)
 
-    def _stride(self) -> int:
-        """Steps after which there is something to do."""
-        stride = self.record
+    def exchange(self, simulation: Any) -> None:
+        """Publish to the other processes what was not yet, and take in what they have published; :meth:`step` does so by itself.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full. Nothing is lost: what was not written is kept, and written at the next exchange.
+        """
+        if self.shared is None:
+            raise ParameterError("this bias is not shared with other processes; give the Sampler shared= a folder")
+        try:
+            self.shared.exchange(self.states, int(simulation.currentStep))
+        finally:
+            self._changed([simulation])
+
+    def _stops(self, done: int, end: int) -> list[int]:
+        """Steps at which there is something to do, and the end."""
+        intervals = {self.record} if self.shared is None else {self.record, self.shared.every}
         for state in self._adaptive:
-            pace = state.pace or stride
-            stride = math.gcd(stride, pace, state.observe_every or pace)
-        return stride
+            intervals |= {every for every in (state.pace, state.observe_every) if every}
+        times = [np.arange((done // every + 1) * every, end, every) for every in intervals]
+        return [int(stop) for stop in np.unique(np.concatenate([*times, [end]]))] if end > done else []
 
     def _advance(self, walker: Any, number: int, steps: int) -> None:
         from openmm import OpenMMException
@@ -244,18 +268,24 @@ class Sampler:
                 raise InstabilityError(_checks.set_aside(walker, number, self._last.get(number), str(error))) from error
         for state in self._adaptive:
             if state.observe_every and done % state.observe_every == 0:
-                for s in at:
-                    state.observe(s[list(state.axes)])
+                for number, s in enumerate(at):
+                    state.observe(s[list(state.axes)], number)
         if done % self.record == 0:
             for number, (walker, s) in enumerate(zip(walkers, at, strict=True)):
-                self._rows.append(self._row(walker, number, done, s))
+                self._rows.append(self._row(walker, self.walker + number, done, s))
         changed = False
         for state in self._adaptive:
             if state.pace and done % state.pace == 0:
-                state.deposit_many([s[list(state.axes)] for s in at])
+                points = [s[list(state.axes)] for s in at]
+                if self.shared is None:
+                    state.deposit_many(points)
+                else:
+                    self.shared.deposit(state, points[0], done)
                 changed = True
         if changed or (self._native is not None and not all(self._native.covers(s) for s in at)):
             self._changed(walkers)
+        if self.shared is not None and done % self.shared.every == 0:
+            self.exchange(walkers[0])
 
     def _look(self, walker: Any, number: int) -> np.ndarray:
         """The coordinates now; this asks OpenMM for positions, not energies, so the bias is not evaluated."""
@@ -317,7 +347,15 @@ class Sampler:
         """
         walkers = list(simulation) if isinstance(simulation, (list, tuple)) else [simulation]
         run = SavedRun(
-            self.model, self.seed, self.every, self.record, self.form, self.system_hash, self.trace, md_state(walkers)
+            self.model,
+            self.seed,
+            self.every,
+            self.record,
+            self.form,
+            self.system_hash,
+            self.trace,
+            md_state(walkers),
+            {} if self.shared is None else self.shared.saved(),
         )
         return run.save(file)
 
@@ -334,6 +372,8 @@ class Sampler:
         walkers = list(simulation) if isinstance(simulation, (list, tuple)) else [simulation]
         run = SavedRun.load(file)
         run.check(self, len(walkers), file)
+        if self.shared is not None:
+            self.shared.restore(run.shared)
         self.states = run.model.states()
         self._adaptive = [state for state in self.states if state.pace is not None]
         self._rows, self._earlier = [], run.trace

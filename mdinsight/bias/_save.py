@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mdinsight.bias._model import BiasModel
+from mdinsight.bias._shared import who
 from mdinsight.bias._trace import Trace
 from mdinsight.errors import BiasError, DataWarning
 from mdinsight.records import Model, Record
@@ -46,6 +48,7 @@ class SavedRun(Model):
     system: str
     trace: Trace
     md: tuple[MDState, ...]
+    shared: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def check(self, sampler: Sampler, walkers: int, file: str | os.PathLike[str]) -> None:
         """Refuse to go on with anything but what the run was made with.
@@ -65,6 +68,7 @@ class SavedRun(Model):
             ("record", self.record, sampler.record),
             ("the form of the force", self.form, sampler.form),
             ("the number of walkers", len(self.md), walkers),
+            ("the process", who(self.shared), who({} if sampler.shared is None else sampler.shared.saved())),
             ("the system (its forces or parameters)", self.system[:12], sampler.system_hash[:12]),
         ]
         unlike = [f"{what} was {then}, now it is {now}" for what, then, now in pairs if then != now]
