@@ -136,17 +136,18 @@ def test_offset_is_kept_up_over_many_hills():
 
 def test_width_is_half_the_deviation_of_the_first_steps():
     state = start(Metadynamics(pace=10), 300.0, (None, P))
+    window = 100 // state.observe_every  # ten paces
     rng = np.random.default_rng(0)
-    seen = rng.normal([1.0, np.pi], [0.1, 0.3], (10, 2))
+    seen = rng.normal([1.0, np.pi], [0.1, 0.3], (window, 2))
     for number, s in enumerate(seen, 1):
         state.observe(s)
-        assert state.deposit(s).size == (5 if number == 10 else 0)
+        assert state.deposit(s).size == (5 if number == window else 0)
     mean, total = np.zeros(2), np.zeros(2)
     for number, s in enumerate(seen, 1):
         before = s - mean
         mean += before / number
         total += before * (s - mean)
-    np.testing.assert_allclose(state.hills[0, 2:4], 0.5 * np.sqrt(total / 10), rtol=1e-12)
+    np.testing.assert_allclose(state.hills[0, 2:4], 0.5 * np.sqrt(total / window), rtol=1e-12)
     assert state.n_deposits == 1
 
 

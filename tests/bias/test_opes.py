@@ -137,7 +137,7 @@ def test_first_width_is_the_deviation_before_any_bias(explore, ratio):
     # from now on the coordinate spreads over gamma times the variance, which is divided out again
     state.observe(np.array([mean]))
     sigma = state.deposit(np.array([mean]))[1]
-    assert sigma == pytest.approx(math.sqrt(total / 11 * ratio), rel=0.1)
+    assert sigma == pytest.approx(math.sqrt(total / window * ratio), rel=0.1)
 
 
 def test_the_sum_of_300_kernels_is_exact_to_1e_12():

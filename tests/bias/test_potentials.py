@@ -209,11 +209,12 @@ def test_walkers_at_one_moment_deposit_from_the_same_bias(definition):
 def test_each_walker_measures_its_own_width(definition):
     state = start(definition, 300.0, (None,))
     rng = np.random.default_rng(0)
-    for number in range(1, 21):
+    window = 200 // state.observe_every  # ten paces
+    for number in range(1, window + 1):
         for walker, (place, width) in enumerate([(0.0, 0.1), (10.0, 0.2)]):
             state.observe(np.array([place + rng.normal(0, width)]), walker)
         made = state.deposit_many([np.zeros(1), np.full(1, 10.0)])
-        assert [len(m) for m in made] == ([3, 3] if number == 20 else [0, 0])
+        assert [len(m) for m in made] == ([3, 3] if number == window else [0, 0])
     assert made[1][1] / made[0][1] == pytest.approx(2.0, rel=0.5)  # not 5, the distance between the walkers
     assert made[0][1] < 0.2 * math.sqrt(16.04)
 
@@ -222,7 +223,7 @@ def test_each_walker_measures_its_own_width(definition):
 def test_a_constant_coordinate_is_named(definition):
     state = start(definition, 300.0, (None, P), names=("distance", "psi"))
     rng = np.random.default_rng(0)
-    for _ in range(20):
+    for _ in range(200 // state.observe_every):
         state.observe(np.array([rng.normal(), 1.25 + 1e-8 * rng.normal()]))
     with pytest.raises(DegenerateError, match=r"psi is constant: it stayed at 1.25 .* leave it out"):
         state.deposit(np.array([0.0, 1.25]))
