@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from mdinsight.bias._colvar import read_colvar, read_trace
 from mdinsight.bias._coordinate import BoundCoordinate, Coordinate, Piece
 from mdinsight.bias._definitions import (
     OPES,
@@ -18,9 +19,13 @@ from mdinsight.bias._definitions import (
     UpperWall,
     umbrella_windows,
 )
+from mdinsight.bias._exchange import from_deeptime, from_mlcolvar
+from mdinsight.bias._hills import Hills, read_hills, write_hills
 from mdinsight.bias._model import BiasModel
+from mdinsight.bias._plumed import to_plumed
 from mdinsight.bias._sampler import Sampler
 from mdinsight.bias._save import MDState, SavedRun
+from mdinsight.bias._torchscript import to_torchscript
 from mdinsight.bias._trace import Trace
 
 __all__ = [
@@ -29,6 +34,7 @@ __all__ = [
     "BoundCoordinate",
     "Coordinate",
     "Fixed",
+    "Hills",
     "LowerWall",
     "MDState",
     "Metadynamics",
@@ -39,5 +45,13 @@ __all__ = [
     "Trace",
     "Umbrella",
     "UpperWall",
+    "from_deeptime",
+    "from_mlcolvar",
+    "read_colvar",
+    "read_hills",
+    "read_trace",
+    "to_plumed",
+    "to_torchscript",
     "umbrella_windows",
+    "write_hills",
 ]
