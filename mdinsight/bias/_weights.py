@@ -60,15 +60,16 @@ def transient(trace: Trace) -> float:
 
     The run is cut in 20 parts. For frames of each part of the first half, the adaptive bias (less the offset) is compared
     with that of the five nearest frames of the same walker's second half. All parts are dropped up to the last where
-    the median of the absolute difference exceeds 1 kT (or twice what the third quarter differs from the last, where
-    that is more). Only the bias at the same place is compared, never where the run was: so the choice does not favour
-    runs by what they found, and of a bias that does not change nothing is dropped.
+    the root mean square of the difference exceeds 1 kT (or twice that of neighbours in the last quarter among
+    themselves, where it is more: neighbours are not at one point). Only the bias at the same place is compared,
+    never where the run was: so the choice does not favour runs by what they found, and of a bias that does not change
+    nothing is dropped.
     """
     apart = _changes(trace, 0.5, np.linspace(0, 0.5, CHUNKS // 2 + 1))
     if not np.isfinite(apart).any():
         return 0.0
-    later = _changes(trace, 0.75, np.array([0.5, 0.75]))[0]
-    bad = np.flatnonzero(apart > np.nanmax([SETTLED, 2.0 * later]))
+    alike = _changes(trace, 0.75, np.array([0.75, 1.0]))[0]
+    bad = np.flatnonzero(apart > np.nanmax([SETTLED, 2.0 * alike]))
     return float((bad[-1] + 1) / CHUNKS) if len(bad) else 0.0
 
 
@@ -84,7 +85,9 @@ def kish(log_weights: np.ndarray) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def effective_sample_size(log_weights: Any, observable: Any | None = None, runs: Any | None = None) -> float:
+def effective_sample_size(
+    log_weights: Any, observable: Any | None = None, runs: Any | None = None, within: bool = False
+) -> float:
     """How many independent unbiased frames would determine the mean of an observable as well.
 
     The variance of a weighted mean is g sum (w (O - <O>))^2 / (sum w)^2, g the statistical inefficiency of that series
@@ -98,6 +101,8 @@ def effective_sample_size(log_weights: Any, observable: Any | None = None, runs:
         (n,) numbers or a mask; None takes the weights themselves, for want of anything better.
     runs
         (n,) which uninterrupted run each frame belongs to; None if all are one.
+    within
+        As in :func:`statistical_inefficiency`.
 
     Raises
     ------
@@ -107,7 +112,7 @@ def effective_sample_size(log_weights: Any, observable: Any | None = None, runs:
     weights = _relative(log_weights)
     labels = np.zeros(len(weights), dtype=np.int64) if runs is None else np.asarray(runs)
     if observable is None:
-        return kish(np.log(np.maximum(weights, 1e-300))) / statistical_inefficiency(weights, labels)
+        return kish(np.log(np.maximum(weights, 1e-300))) / statistical_inefficiency(weights, labels, within)
     values = np.asarray(observable, dtype=np.float64).reshape(-1)
     if values.shape != weights.shape or labels.shape != weights.shape:
         raise ParameterError(
@@ -122,10 +127,10 @@ def effective_sample_size(log_weights: Any, observable: Any | None = None, runs:
     noise = float(((share * centred) ** 2).sum())
     if noise == 0.0:
         return float(len(weights))
-    return float(share @ centred**2 / noise / statistical_inefficiency(share * centred, labels))
+    return float(share @ centred**2 / noise / statistical_inefficiency(share * centred, labels, within))
 
 
-def statistical_inefficiency(series: np.ndarray, runs: np.ndarray | None = None) -> float:
+def statistical_inefficiency(series: np.ndarray, runs: np.ndarray | None = None, within: bool = False) -> float:
     """How many consecutive frames are worth one: 1 + 2 sum of the autocorrelation up to where it first reaches 0.
 
     As ``pymbar.timeseries.statistical_inefficiency``, by Fourier transform, and with several runs whose autocorrelations
@@ -138,15 +143,19 @@ def statistical_inefficiency(series: np.ndarray, runs: np.ndarray | None = None)
         (n,) in time order within each run.
     runs
         (n,) labels of the runs; None if all are one.
+    within
+        Take each run about its own mean: for runs that are held at different places.
     """
     centred = np.asarray(series, dtype=np.float64) - np.mean(series)
     pieces = [centred] if runs is None else [centred[runs == label] for label in np.unique(runs)]
     total = np.zeros(max(len(piece) for piece in pieces))
     for piece in pieces:
+        if within:
+            piece = piece - piece.mean()
         size = next_fast_len(2 * len(piece), real=True)
         spectrum = rfft(piece, size)
         total[: len(piece)] += irfft(np.abs(spectrum) ** 2, size)[: len(piece)]
-    if total[0] <= 0.0:
+    if total[0] <= 1e-24 * float(np.square(series).sum()):  # a constant, to rounding
         return 1.0
     negative = np.flatnonzero(total[1:] <= 1e-12 * total[0])
     stop = 1 + int(negative[0]) if len(negative) else len(total)
@@ -176,7 +185,7 @@ def _progress(trace: Trace) -> np.ndarray:
 
 
 def _changes(trace: Trace, since: float, borders: np.ndarray, most: int = 4000) -> np.ndarray:
-    """The median absolute difference in kT between the adaptive bias in each part of the run and at the same places after
+    """The root mean square difference in kT between the adaptive bias in each part of the run and at the same places after
     ``since``; NaN where the run did not come back."""
     level = (trace.bias - trace.offset) / trace.kT
     if np.ptp(level) < 1e-9:
@@ -191,12 +200,16 @@ def _changes(trace: Trace, since: float, borders: np.ndarray, most: int = 4000) 
         tree = cKDTree(places[later])
         near = 4.0 * float(np.median(tree.query(places[later], k=6)[0][:, 5]))
         for part, (low, high) in enumerate(pairwise(borders)):
-            rows = _spread(np.flatnonzero(own & (progress >= low) & (progress < high)), most // CHUNKS)
-            distance, at = tree.query(places[rows], k=5)
+            themselves = low >= since
+            rows = later if themselves else np.flatnonzero(own & (progress >= low) & (progress < high))
+            rows = _spread(rows, most // CHUNKS)
+            first = int(themselves)  # a frame is no neighbour of itself
+            distance, at = tree.query(places[rows], k=5 + first)
+            distance, at = distance[:, first:], at[:, first:]
             met = distance[:, 4] <= near
-            found[part].append(np.abs(level[rows] - level[later][at].mean(axis=1))[met])
+            found[part].append((level[rows] - level[later][at].mean(axis=1))[met])
     joined = [np.concatenate(part) if part else np.empty(0) for part in found]
-    return np.array([np.median(part) if len(part) >= 5 else np.nan for part in joined])
+    return np.array([np.sqrt(np.mean(part**2)) if len(part) >= 5 else np.nan for part in joined])
 
 
 def _places(trace: Trace) -> np.ndarray:
