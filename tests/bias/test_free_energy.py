@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from numba import njit
 
-from mdinsight import plots
+from mdinsight import plots, seeds
 from mdinsight.bias._convergence import convergence
+from mdinsight.bias._definitions import OPES, Metadynamics, Potential
 from mdinsight.bias._free_energy import free_energy_difference, free_energy_surface
+from mdinsight.bias._grid import grid_energy
+from mdinsight.bias._kernels import kernels_energy
 from mdinsight.bias._pieces import visits
+from mdinsight.bias._states import start
 from mdinsight.bias._trace import Trace
 from mdinsight.errors import NonFiniteError, ParameterError, SelectionError
 from mdinsight.series import Column, TimeSeries
@@ -86,6 +90,47 @@ def test_intervals_cover_the_exact_difference(height, tilt, n, walkers, stride) 
             relied.append(inside[-1])
     assert np.mean(inside) >= 0.9
     assert len(relied) < 10 or np.mean(relied) >= 0.88
+
+
+@njit
+def follow(x, noise, height, tilt, energy_of, header, data):
+    """Overdamped motion under an adaptive bias as it stands."""
+    dt, s, slope = 0.002, np.empty(1), np.zeros(1)
+    for kick in noise:
+        s[0] = x
+        energy_of(s, header, data, slope)
+        x += -(4 * height * x * (x * x - 1) + tilt + slope[0] / kT) * dt + np.sqrt(2 * dt) * kick
+    return x
+
+
+def adaptive(definition: Potential, energy_of, seed: int, deposits: int = 1000, pace: int = 100) -> Trace:
+    state, rng, x = start(definition, 300.0, (None,), seed), seeds.generator(seed, "test"), (-1.0) ** seed
+    rows = []
+    for _ in range(deposits):
+        for _ in range(4):
+            x = follow(x, rng.normal(size=pace // 4), 8.0, 1.0, energy_of, state.header, state.data)
+            rows.append((x, state.energy(np.array([x])), state.offset()))
+        state.deposit(np.array([x]))
+    x_, bias, offset = np.array(rows).T
+    return as_trace([x_], np.zeros_like).replace(bias=bias, offset=offset)
+
+
+@pytest.mark.parametrize(
+    ("definition", "energy_of"),
+    [
+        (OPES(barrier=25, pace=100, sigma=0.1), kernels_energy),
+        (Metadynamics(height=1.0, sigma=0.1, biasfactor=10.0, pace=100), grid_energy),
+    ],
+    ids=["OPES", "metadynamics"],
+)
+def test_intervals_cover_under_biases_that_grow(definition, energy_of) -> None:
+    """A barrier of 8 kT that the bias itself has to overcome; weights of each frame are those of its moment."""
+    p = np.exp(-(8 * (GRID**2 - 1) ** 2 + GRID))
+    exact = -kT * float(np.log(p[GRID > 0].sum() / p[GRID < 0].sum()))
+    found = [free_energy_difference(adaptive(definition, energy_of, seed), LEFT, RIGHT) for seed in range(60)]
+    assert np.mean([bool(f.contains(exact)) for f in found]) >= 0.87
+    assert np.mean([float(f.value) for f in found]) == pytest.approx(exact, abs=0.4)
+    assert np.median([float(f.high - f.low) / 2 for f in found]) < 2.0
 
 
 def test_interval_is_no_wider_than_it_must_be() -> None:
