@@ -2,14 +2,18 @@
 
     python md_process.py '{"file": "ala2.run", "steps": 1000, ...}'
 
-The process prints a line before the first step, so that a test knows when to kill it.
+The process prints a line before the first step, so that a test knows when to kill it. Without an argument it takes
+such a line from its input, again and again, and runs each in a process forked off.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import mdtraj
@@ -70,9 +74,8 @@ def positions(simulation):
     return simulation.context.getState(positions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
 
 
-def main():
+def run(asked):
     """Run to the end; the same call again goes on."""
-    asked = json.loads(sys.argv[1])
     file, steps, save_every = asked.pop("file"), asked.pop("steps"), asked.pop("save_every", 500)
     global_seed = asked.pop("global_seed", None)
     if global_seed is not None:
@@ -83,5 +86,40 @@ def main():
     sampler.run(simulation, steps, file, save_every=save_every)
 
 
+def serve():
+    """For each line of input a process that runs what it says: all is imported and compiled already, so many can be killed."""
+    for potentials in ("metadynamics", "opes"):
+        for form in ("compiled", "native"):
+            sampler, simulation = start(potentials, form=form)
+            sampler.step(simulation, 600)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            try:
+                print(f"process {os.getpid()}", flush=True)
+                run(json.loads(line))
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(f"ended {os.waitstatus_to_exitcode(status)}", flush=True)
+
+
+def process(*arguments):
+    """This file in a process of its own; beginning with a question, it answers with a line when it is ready."""
+    return subprocess.Popen(
+        [sys.executable, __file__, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+    )
+
+
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        run(json.loads(sys.argv[1]))
+    else:
+        serve()

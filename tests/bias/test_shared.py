@@ -8,8 +8,6 @@ import resource
 import runpy
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -22,8 +20,7 @@ from mdinsight.bias import _deposit_file as files
 from mdinsight.bias._shared import SharedBias
 from mdinsight.errors import BiasError, DataWarning, FormatError, OutputError, ParameterError
 
-SCRIPT = Path(__file__).with_name("md_process.py")
-MD = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+MD = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("md_process.py"))))
 STEPS = 6000
 GRID = np.stack(np.meshgrid(np.linspace(-3, 3, 25), np.linspace(-3, 3, 25)), -1).reshape(-1, 2)
 
@@ -39,13 +36,7 @@ def process(folder, walker, potentials="metadynamics", **options):
         "steps": STEPS,
         "save_every": 1500,
     }
-    made = subprocess.Popen(
-        [sys.executable, str(SCRIPT), json.dumps(asked | options)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-    )
+    made = MD.process(json.dumps(asked | options))
     assert made.stdout.readline() == "ready\n", made.stderr.read()
     return made
 
