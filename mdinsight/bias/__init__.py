@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from mdinsight.bias._colvar import read_colvar, read_trace
+from mdinsight.bias._convergence import Convergence, convergence
 from mdinsight.bias._coordinate import BoundCoordinate, Coordinate, Piece
 from mdinsight.bias._definitions import (
     OPES,
@@ -20,38 +21,52 @@ from mdinsight.bias._definitions import (
     umbrella_windows,
 )
 from mdinsight.bias._exchange import from_deeptime, from_mlcolvar
+from mdinsight.bias._free_energy import FreeEnergyDifference, free_energy_difference, free_energy_surface
 from mdinsight.bias._hills import Hills, read_hills, write_hills
+from mdinsight.bias._mbar import Reweighting, mbar, snapshot_of
 from mdinsight.bias._model import BiasModel
 from mdinsight.bias._plumed import to_plumed
 from mdinsight.bias._sampler import Sampler
 from mdinsight.bias._save import MDState, SavedRun
 from mdinsight.bias._torchscript import to_torchscript
 from mdinsight.bias._trace import Trace
+from mdinsight.bias._weights import effective_sample_size, frame_weights, transient
 
 __all__ = [
     "OPES",
     "BiasModel",
     "BoundCoordinate",
+    "Convergence",
     "Coordinate",
     "Fixed",
+    "FreeEnergyDifference",
     "Hills",
     "LowerWall",
     "MDState",
     "Metadynamics",
     "Piece",
     "Potential",
+    "Reweighting",
     "Sampler",
     "SavedRun",
     "Trace",
     "Umbrella",
     "UpperWall",
+    "convergence",
+    "effective_sample_size",
+    "frame_weights",
+    "free_energy_difference",
+    "free_energy_surface",
     "from_deeptime",
     "from_mlcolvar",
+    "mbar",
     "read_colvar",
     "read_hills",
     "read_trace",
+    "snapshot_of",
     "to_plumed",
     "to_torchscript",
+    "transient",
     "umbrella_windows",
     "write_hills",
 ]
