@@ -9,7 +9,7 @@ import pytest
 from deeptime.markov import pcca
 
 from mdinsight.errors import DegenerateError, ParameterError
-from mdinsight.msm import BayesianMSM, MaximumLikelihoodMSM, chapman_kolmogorov
+from mdinsight.msm import BayesianMSM, MaximumLikelihoodMSM
 from mdinsight.msm._crossings import count_crossings, jump_sequences
 from mdinsight.msm._macrostates import spectral_gap
 from mdinsight.states import as_discrete
@@ -141,31 +141,3 @@ def test_refusals(model, double_well: np.ndarray) -> None:
         MaximumLikelihoodMSM(10, reversible=False).fit([double_well]).model.pcca(2)
     with pytest.raises(DegenerateError, match=r"no 3 macrostates .* hold no state"):
         model.pcca(3)
-
-
-def test_chapman_kolmogorov_holds_for_markovian_data(model, double_well: np.ndarray) -> None:
-    test = chapman_kolmogorov(model, [double_well], n_sets=2, multiples=[1, 3, 6])
-    np.testing.assert_array_equal(test.lags, [10, 30, 60])
-    assert test.n_sets == 2 and test.predicted.value.shape == (3, 2, 2)
-    np.testing.assert_allclose(test.predicted.value.sum(axis=2), 1.0)
-    np.testing.assert_allclose(test.predicted.value[0], test.estimated.value[0], atol=1e-9)
-    assert test.verdicts()[0].holds and not test.outside.any()
-    assert model.chapman_kolmogorov([double_well], 2, [1, 3, 6]) == test
-
-
-def test_chapman_kolmogorov_fails_for_hidden_memory(simulate) -> None:
-    """A border drawn on the wrong side of a shallow well: the data cross it back and forth."""
-    flux = np.array([[3000, 3, 0], [3, 60, 60], [0, 60, 1500]])
-    matrix = flux / flux.sum(axis=1, keepdims=True)
-    arrays = [np.array([0, 0, 1])[simulate(matrix, 20_000, seed=i)] for i in range(3)]
-    model = BayesianMSM(1, n_samples=50).fit(arrays).model
-    test = model.chapman_kolmogorov(arrays, n_sets=2, multiples=[2, 5, 20])
-    assert not test.verdicts()[0].holds
-    assert "predictions lie outside" in test.summary() and "longer lag" in test.verdicts()[0].remedy
-
-
-def test_chapman_kolmogorov_refuses(model, double_well: np.ndarray) -> None:
-    with pytest.raises(ParameterError, match="multiples"):
-        model.chapman_kolmogorov([double_well], 2, [0, 2])
-    with pytest.raises(ParameterError, match="multiples x lag"):
-        model.chapman_kolmogorov([double_well], 2, [20_000])
