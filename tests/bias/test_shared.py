@@ -329,6 +329,21 @@ def test_begun_anew_in_the_same_folder(tmp_path):
     np.testing.assert_array_equal(sampler.states[0].hills[:20], hills)
 
 
+def test_what_is_not_yet_published_is_saved(tmp_path):
+    sampler, simulation = MD.start(shared=tmp_path / "shared", exchange=500)
+    sampler.step(simulation, 730)
+    sampler.save(tmp_path / "run", simulation)
+    sampler.shared.close()
+    sampler, simulation = MD.start(shared=tmp_path / "shared", exchange=500)
+    sampler.load(tmp_path / "run", simulation)
+    sampler.step(simulation, 270)
+    made = [
+        entry for number in (0, 1) for entry in files.read(sampler.shared.folder, sampler.shared.run, 0, number).entries
+    ]
+    assert [entry.step for entry in made] == list(range(50, 1001, 50))
+    np.testing.assert_array_equal(sampler.states[0].hills, [entry.deposit for entry in made])
+
+
 def test_resumed_with_another_folder(tmp_path):
     sampler, simulation = MD.start(shared=tmp_path / "one", exchange=500)
     sampler.step(simulation, 1000)
