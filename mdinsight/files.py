@@ -38,11 +38,22 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(handle.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     finally:
         with suppress(FileNotFoundError):
             os.unlink(name)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new name of a file outlast a loss of power; a file system that cannot is left as it is."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
