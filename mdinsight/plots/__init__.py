@@ -4,19 +4,25 @@
 >>> ax.figure.savefig("timescales.png")
 """
 
+from mdinsight.plots._bias import bias_in_time, bias_potential, biased_run, convergence, overlap
 from mdinsight.plots._coordinates import coordinate_timescales, explanation, scores, traces, training
 from mdinsight.plots._kinetics import chapman_kolmogorov, exchange, implied_timescales, populations, spectrum
 from mdinsight.plots._landscape import committor, free_energy, free_energy_error, states_on_plane
 
 __all__ = [
+    "bias_in_time",
+    "bias_potential",
+    "biased_run",
     "chapman_kolmogorov",
     "committor",
+    "convergence",
     "coordinate_timescales",
     "exchange",
     "explanation",
     "free_energy",
     "free_energy_error",
     "implied_timescales",
+    "overlap",
     "populations",
     "scores",
     "spectrum",

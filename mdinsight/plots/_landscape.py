@@ -8,7 +8,7 @@ import numpy as np
 
 from mdinsight.errors import ParameterError
 from mdinsight.msm import Flux, FreeEnergySurface, Macrostates, MarkovModel
-from mdinsight.plots._style import axes, colour, marker
+from mdinsight.plots._style import axes, colour, marker, with_unit
 from mdinsight.series import TimeSeries
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def free_energy(surface: FreeEnergySurface, ax: Axes | None = None, ceiling: flo
     Parameters
     ----------
     surface
-        What :func:`mdinsight.msm.free_energy_surface` gave.
+        What :func:`mdinsight.msm.free_energy_surface` or :func:`mdinsight.bias.free_energy_surface` gave.
     ax
         Where to draw.
     ceiling
@@ -32,9 +32,12 @@ def free_energy(surface: FreeEnergySurface, ax: Axes | None = None, ceiling: flo
     if len(surface.edges) == 1:
         x = surface.centers[0]
         ax.plot(x, energy.value, color=colour(0))
-        high = np.where(np.isfinite(energy.high), energy.high, np.nanmax(energy.value))
-        ax.fill_between(x, energy.low, high, color=colour(0), alpha=0.25, linewidth=0)
-        ax.set(xlabel=surface.names[0], ylabel="free energy in kJ/mol")
+        least, most = float(np.nanmin(energy.value)), float(np.nanmax(energy.value))
+        more = 0.1 * (most - least) + 0.5
+        # an interval that is much wider than the profile goes on beyond the frame; no band is drawn to infinity
+        low, high = (np.clip(end, least - 20 * more, most + 20 * more) for end in (energy.low, energy.high))
+        ax.fill_between(x, low, high, color=colour(0), alpha=0.25, linewidth=0)
+        ax.set(ylim=(least - more, most + more), xlabel=_label(surface, 0), ylabel="free energy in kJ/mol")
         return ax
     top = float(np.nanmax(energy.value)) if ceiling is None else ceiling
     value = np.clip(energy.value, None, top)
@@ -75,8 +78,14 @@ def _map(ax: Axes, surface: FreeEnergySurface, value: np.ndarray, top: float, la
     for axis, edges in enumerate(surface.edges):  # no empty margins
         seen = np.flatnonzero(np.isfinite(surface.free_energy.value).any(axis=1 - axis))
         (ax.set_xlim, ax.set_ylim)[axis](edges[max(0, seen[0] - 1)], edges[min(len(edges) - 1, seen[-1] + 2)])
-    ax.set(xlabel=surface.names[0], ylabel=surface.names[1])
+    ax.set(xlabel=_label(surface, 0), ylabel=_label(surface, 1))
     return ax
+
+
+def _label(surface: FreeEnergySurface, axis: int) -> str:
+    """Bins from -pi to pi are those of an angle."""
+    ends = surface.edges[axis][[0, -1]]
+    return with_unit(surface.names[axis], float(np.ptp(ends)) if np.isclose(ends.sum(), 0.0) else None)
 
 
 def states_on_plane(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,3 +48,8 @@ def scaled(longest: float) -> tuple[float, str]:
         if longest >= 2 * size:
             return 1 / size, name
     return 1.0, "ps"
+
+
+def with_unit(name: str, period: float | None) -> str:
+    """The label of a coordinate: of an angle, which the period tells, its unit too."""
+    return f"{name} in rad" if period is not None and math.isclose(period, 2.0 * math.pi) else name

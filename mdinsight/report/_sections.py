@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mdinsight import plots, units
+from mdinsight.bias import BiasModel, Convergence, FreeEnergyDifference, Reweighting, Trace, transient
 from mdinsight.cvs import CVModel, Scan
 from mdinsight.errors import ParameterError
 from mdinsight.features import Definition
@@ -110,7 +112,9 @@ def _(part: FreeEnergySurface) -> str:
                 "Half the 95 % interval of the free energy: how well it is known.",
             )
         )
-    return _page.section(f"Free energy at {part.temperature:g} K", _page.figures(drawn))
+    return _page.section(
+        f"Free energy at {part.temperature:g} K", _page.verdicts(part.verdicts()), _page.figures(drawn)
+    )
 
 
 @section.register
@@ -189,3 +193,80 @@ def _(part: ChapmanKolmogorov) -> str:
         _page.verdicts(part.verdicts()),
         draw(lambda: plots.chapman_kolmogorov(part), caption),
     )
+
+
+@section.register
+def _(part: Trace) -> str:
+    columns = range(min(2, part.dim))
+    drawn = [draw(lambda i=i: plots.biased_run(part, i), f"{part.names[i]} in time.") for i in columns]  # type: ignore[misc]
+    if part.bias.any():
+        drawn.append(draw(lambda: plots.bias_in_time(part), "Energy of the bias where the run was at that time."))
+    kept = 1.0 - transient(part)
+    return _page.section(
+        "Biased run",
+        _page.preformatted(repr(part).strip("<>")),
+        _page.paragraph(
+            f"The last {100 * kept:.0f} % of each walker count; in the grey beginning the bias still changed at places already "
+            "visited."
+            if kept < 1
+            else "All of it counts: the bias did not change at places already visited."
+        ),
+        _page.figures(drawn),
+    )
+
+
+@section.register
+def _(part: FreeEnergyDifference) -> str:
+    rows = [
+        ("F(B) - F(A) [95 % interval]", part),
+        ("frames in A, in B", f"{part.frames[0]}, {part.frames[1]}"),
+        ("effective frames", f"{part.effective:.0f}"),
+        ("left out at the beginning", f"{100 * part.discarded:.0f} %"),
+    ]
+    if not part.held:
+        rows.insert(2, ("from A to B, back", f"{part.events[0]}, {part.events[1]}"))
+    return _page.section("Free energy difference", _page.table(["", ""], rows), _page.verdicts(part.verdicts()))
+
+
+@section.register
+def _(part: Convergence) -> str:
+    caption = (
+        "F(B) - F(A) from the data up to each time, with its 95 % interval; squares: each half of the time alone; dashed and "
+        "dotted: the result and its interval."
+    )
+    rows = [("all data", part.difference), ("first half", part.halves[0]), ("second half", part.halves[1])]
+    if len(part.walkers) > 1:
+        rows += [(f"walker {i} alone", part.walkers[i]) for i in range(min(20, len(part.walkers)))]
+    return _page.section(
+        "How the free energy difference settled",
+        _page.table(["from", "F(B) - F(A) [95 % interval]"], rows),
+        _page.verdicts(part.verdicts()),
+        draw(lambda: plots.convergence(part), caption),
+    )
+
+
+@section.register
+def _(part: Reweighting) -> str:
+    rows = [
+        (i, int(n), f"{free:.3g}" if n else "not sampled")
+        for i, (n, free) in enumerate(zip(part.counts, part.free_energies, strict=True))
+    ]
+    return _page.section(
+        f"Biased states put together at {part.temperature:g} K",
+        _page.paragraph(
+            f"{counted(len(part.state), 'frame')} of {counted(len(part.counts), 'biased state')}, weighed together by MBAR."
+        ),
+        _page.table(["state", "frames", "free energy above the unbiased one in kJ/mol"], rows),
+        _page.verdicts(part.verdicts()),
+        draw(lambda: plots.overlap(part), "Row: weighs in this state; column: was sampled in that one."),
+    )
+
+
+@section.register
+def _(part: BiasModel) -> str:
+    rows = [("coordinate", ", ".join(part.coordinate.names)), ("temperature", f"{part.temperature:g} K")]
+    rows += [("potential", repr(potential)) for potential in part.potentials]
+    drawn = []
+    with suppress(ParameterError):  # of three coordinates, or of walls alone, there is nothing to draw
+        drawn.append(draw(lambda: plots.bias_potential(part), "Energy of the bias, frozen."))
+    return _page.section("Bias", _page.table(["", ""], rows), _page.figures(drawn))

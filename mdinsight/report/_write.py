@@ -30,8 +30,9 @@ def write(
         The file.
     parts
         Any of: trajectories, features, a scan of coordinates, a coordinate model, coordinates, a free energy surface, implied
-        timescales, a Markov model, macrostates, a reactive flux, a Chapman-Kolmogorov test. Each becomes a section, in the
-        order given; what does not hold stands at the top.
+        timescales, a Markov model, macrostates, a reactive flux, a Chapman-Kolmogorov test; of a biased run its trace, a bias
+        model, a free energy difference, its convergence, and what :func:`mdinsight.bias.mbar` gave. Each becomes a section, in
+        the order given; what does not hold stands at the top.
     title
         Its headline.
     text
@@ -48,7 +49,8 @@ def write(
     """
     if not parts:
         raise ParameterError("a report needs at least one part; give e.g. the trajectories and a Markov model")
-    failing = [verdict for part in parts for verdict in _verdicts(part) if not verdict.holds]
+    # a convergence repeats the verdicts of its difference
+    failing = list({v.sentence: v for part in parts for v in _verdicts(part) if not v.holds}.values())
     lead = f"{len(failing)} of the checks below do not hold." if failing else "All checks hold."
     top = [_page.section("Summary", _page.preformatted(text.strip()))] if text else []
     if failing and not text:
