@@ -7,18 +7,38 @@ import pytest
 from matplotlib import pyplot
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent.parent / "tutorials").glob("*.ipynb"))
+SHORTER = {"bias": ("steps = 1_000_000", "steps = 100_000")}
+"""What a notebook has in place of its long runs in the test that is not slow."""
 
 
-def test_there_are_tutorials():
-    assert NOTEBOOKS
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_tutorial_runs(path, monkeypatch):
+def run(path, monkeypatch, change=("", "")):
     monkeypatch.chdir(path.parent)
     pyplot.switch_backend("Agg")
     names: dict = {}
     for cell in json.loads(path.read_text())["cells"]:
         if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), f"{path.name}:{cell['id']}", "exec"), names)
+            source = "".join(cell["source"]).replace(*change) if change[0] else "".join(cell["source"])
+            exec(compile(source, f"{path.name}:{cell['id']}", "exec"), names)
     pyplot.close("all")
+    return names
+
+
+def test_there_are_tutorials():
+    assert {path.stem for path in NOTEBOOKS} >= {"first_model", "bias"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_tutorial_runs(path, monkeypatch):
+    change = SHORTER.get(path.stem, ("", ""))
+    names = run(path, monkeypatch, change)
+    if path.stem == "bias":
+        assert names["trace"].step[-1] == 100_000
+
+
+@pytest.mark.slow
+def test_the_bias_tutorial_finds_what_it_says(monkeypatch):
+    names = run(next(path for path in NOTEBOOKS if path.stem == "bias"), monkeypatch)
+    for found in (names["dF"], names["given"]):
+        assert found.low < 9.7 and found.high > 8.7  # the interval of a run of 10 ns
+        assert min(found.events) >= 20 and all(verdict.holds for verdict in found.verdicts())
+    assert min(names["one"].events) < 5 and not all(verdict.holds for verdict in names["one"].verdicts())
