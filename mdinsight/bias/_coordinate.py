@@ -71,6 +71,8 @@ class Coordinate(Model):
                 f"{type(thing).__name__} is no coordinate; give a fitted model (TICA(...).fit(X).model), features whose columns "
                 "are the coordinates, or a list of these"
             )
+        if len({piece.hash for piece in pieces}) < len(pieces):
+            raise ParameterError("the same coordinate stands twice in the list; give each once")
         dim = sum(len(piece.names) for piece in pieces)
         if dim > MOST:
             raise ParameterError(
@@ -206,7 +208,7 @@ def _columns(definition: Definition, topology: Any) -> Piece:
     _refuse_without_gradient(definition)
     if topology is None:
         raise ParameterError(f"{definition.title} as a coordinate needs topology=, to know which columns it has")
-    columns = definition.columns(topology)
+    columns = definition.columns(_topology(topology) if type(topology).__module__.startswith("openmm") else topology)
     whole = isinstance(definition, Features) and len(definition.keys) == len(columns)
     fixed = definition if whole else definition.fixed(columns)
     return Piece(fixed, None, tuple(c.name for c in columns), tuple(c.period for c in columns))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import mdtraj
 import numpy as np
 
 from mdinsight import seeds, units
@@ -17,12 +17,13 @@ from mdinsight.bias import _checks
 from mdinsight.bias._coordinate import Coordinate
 from mdinsight.bias._definitions import Potential
 from mdinsight.bias._force import Callback, python_force
+from mdinsight.bias._live import State
 from mdinsight.bias._model import BiasModel
 from mdinsight.bias._save import SavedRun, md_state, restore_md
 from mdinsight.bias._shared import SharedBias
 from mdinsight.bias._states import arrays_of, start_all
 from mdinsight.bias._trace import Trace
-from mdinsight.errors import InstabilityError, NonFiniteError, ParameterError
+from mdinsight.errors import BiasError, InstabilityError, MdinsightError, NonFiniteError, ParameterError
 from mdinsight.progress import Progress, track
 
 _log = logging.getLogger(__name__)
@@ -93,12 +94,15 @@ class Sampler:
         walker: int = 0,
         exchange: int | None = None,
     ) -> None:
-        self.topology = topology if isinstance(topology, mdtraj.Topology) else _checks.topology_of(topology)
+        self.topology = _checks.topology_of(topology)
         self.coordinate = Coordinate.of(coordinate, self.topology)
-        self.potentials = (potentials,) if isinstance(potentials, Potential) else tuple(potentials)
+        self.potentials = _checks.potentials_of(potentials)
         self.temperature = units.temperature(temperature)
         self.seed = seed
+        self.walker = walker
+        self.walker_seed()  # refuses what is no seed
         self.every = _checks.whole("every", every)
+        self.system = system  # OpenMM owns the force, so the system must live as long as the sampler
         _checks.system_fits(system, self.topology)
         _checks.stride(system, self.every)
         _checks.same_coordinate(self.potentials, self.coordinate)
@@ -113,8 +117,13 @@ class Sampler:
         self._rows: list[tuple[float, ...]] = []
         self._earlier: Trace | None = None
         self._last: dict[int, Any] = {}
+        self._done = self._recorded = 0
+        self._broken = ""
+        self._aside = Path()
+        self._stepping = threading.Lock()
         self._periodic = bool(system.usesPeriodicBoundaryConditions())
         self._native: Any = None
+        self._callback: Callback | None = None
         self.form = _checks.choose_form(self, system, form, platform, positions)
         if self.form == "native":
             from mdinsight.bias._native import NativeForce
@@ -125,9 +134,9 @@ class Sampler:
             driven = self.bound.program()
             driven.bind(self.states)
             self._driven = driven
-            self.force = python_force(Callback(driven, self._periodic, self.every), self.bound.atoms)
+            self._callback = Callback(driven, self._periodic, self.every)
+            self.force = python_force(self._callback, self.bound.atoms)
         self.shared = SharedBias.of(self, shared, walker, exchange)
-        self.walker = walker
         self.force.setForceGroup(_checks.free_group(system))
         system.addForce(self.force)
 
@@ -155,7 +164,28 @@ class Sampler:
 
     def walker_seed(self, walker: int | None = None) -> int:
         """The seed for a walker's integrator, by default this process's: a function of the run's seed and the walker alone."""
-        return max(1, seeds.integer(self.seed, "walker", self.walker if walker is None else walker))
+        number = _checks.whole("walker", self.walker if walker is None else walker, least=0, what="number of a walker")
+        return max(1, seeds.integer(self.seed, "walker", number))
+
+    def is_in(self, context: Any) -> bool:
+        """Whether the force acts in an ``openmm.Context``: not if that was made before the Sampler."""
+        from openmm import OpenMMException
+
+        before = 0 if self._callback is None else self._callback.calls
+        try:
+            context.getState(energy=True, groups={self.force.getForceGroup()})
+        except OpenMMException as error:  # NaN is told of when it is stepped on
+            if "positions have not been set" in str(error):
+                raise
+        if self._callback is not None:
+            return self._callback.calls > before
+        try:
+            self._native.values(context)
+        except NonFiniteError:
+            return True
+        except OpenMMException:
+            return False
+        return True
 
     def __repr__(self) -> str:
         kinds = ", ".join(type(potential).__name__ for potential in self.potentials)
@@ -180,15 +210,37 @@ class Sampler:
         InstabilityError
             If positions or energies are not finite; the state is saved aside first. No such frame enters the bias.
         """
+        steps = _checks.whole("steps", steps, least=0)
         walkers = list(simulation) if isinstance(simulation, (list, tuple)) else [simulation]
-        _checks.walkers(walkers, self)
-        done = int(walkers[0].currentStep)
-        end = done + _checks.whole("steps", steps, least=0)
-        for stop in track(self._stops(done, end), progress, desc="MD"):
+        if not self._stepping.acquire(blocking=False):
+            raise BiasError(
+                "this Sampler is stepping in another thread; give each thread, or process, a Sampler of its own"
+            )
+        try:
+            if self._broken:
+                raise BiasError(f"the force could not follow the bias ({self._broken}); go on from the last saved run")
+            _checks.walkers(walkers, self)
+            self._go(walkers, steps, progress)
+        finally:
+            self._stepping.release()
+
+    def _go(self, walkers: list[Any], steps: int, progress: Progress) -> None:
+        done = min(int(walker.currentStep) for walker in walkers)
+        end = done + steps
+        if done > self._done and self._is_stop(done):
+            self._visit(
+                walkers, _checks.steps_from(walkers, self._done)
+            )  # an interrupt came between a step and its visit
+        stops = self._stops(done, end)
+        first = next(iter(self._stops(done, end)), end)
+        if len(walkers) > 1 and max(int(walker.currentStep) for walker in walkers) > first:
+            _checks.steps_from(walkers, self._done)  # no interrupt leaves walkers so far apart
+        _checks.steps_from(walkers[:1], self._done)
+        total = None if progress is False else sum(1 for _ in self._stops(done, end))
+        for stop in track(stops, progress, total=total, desc="MD"):
             for number, walker in enumerate(walkers):
-                self._advance(walker, number, stop - done)
-            done = stop
-            self._visit(walkers, done)
+                self._advance(walker, number, stop - int(walker.currentStep))
+            self._visit(walkers, stop)
 
     def run(
         self,
@@ -212,17 +264,27 @@ class Sampler:
             Where bias and MD state are saved, together and whole.
         save_every
             Steps between saves; by default a twentieth of all.
+        progress
+            True for a bar that counts the saves.
         """
+        steps = _checks.whole("steps", steps, least=0)
         every = _checks.whole("save_every", save_every) if save_every is not None else max(1, math.ceil(steps / 20))
-        if Path(file).exists():
-            self.load(file, simulation)
+        path = _checks.file_name(file)
+        self._aside = path.parent
+        if path.exists():
+            self.load(path, simulation)
+        else:
+            self.save(
+                path, simulation
+            )  # a folder that cannot be written shows now, not after the first part of the run
         first = simulation[0] if isinstance(simulation, (list, tuple)) else simulation
-        while first.currentStep < steps:
-            done = int(first.currentStep)
-            self.step(simulation, min(steps, (done // every + 1) * every) - done, progress)
-            if self.shared is not None and first.currentStep >= steps:
+        done = int(first.currentStep)
+        ends = [*range((done // every + 1) * every, steps, every), steps] if done < steps else []
+        for end in track(ends, progress, desc="MD, saved"):
+            self.step(simulation, end - int(first.currentStep))
+            if self.shared is not None and end == steps:
                 self.exchange(simulation)
-            self.save(file, simulation)
+            self.save(path, simulation)
 
     def exchange(self, simulation: Any) -> None:
         """Publish to the other processes what was not yet, and take in what they have published; :meth:`step` does so by itself.
@@ -239,53 +301,83 @@ class Sampler:
         finally:
             self._changed([simulation])
 
-    def _stops(self, done: int, end: int) -> list[int]:
-        """Steps at which there is something to do, and the end."""
+    def _intervals(self) -> set[int]:
+        """Steps between what there is to do."""
         intervals = {self.record} if self.shared is None else {self.record, self.shared.every}
         for state in self._adaptive:
             intervals |= {every for every in (state.pace, state.observe_every) if every}
-        times = [np.arange((done // every + 1) * every, end, every) for every in intervals]
-        return [int(stop) for stop in np.unique(np.concatenate([*times, [end]]))] if end > done else []
+        return intervals
+
+    def _is_stop(self, step: int) -> bool:
+        return any(step % every == 0 for every in self._intervals())
+
+    def _stops(self, done: int, end: int) -> Iterator[int]:
+        """Steps at which there is something to do, and the end."""
+        while done < end:
+            done = min(end, *((done // every + 1) * every for every in self._intervals()))
+            yield done
 
     def _advance(self, walker: Any, number: int, steps: int) -> None:
         from openmm import OpenMMException
 
+        if steps <= 0:
+            return
         try:
+            if self._callback is not None:
+                self._callback.impulses = True
             walker.step(steps)
         except (OpenMMException, ValueError, InstabilityError) as error:
             text = str(error)
+            if not text:  # an interrupt that arrived while OpenMM asked for the force
+                raise KeyboardInterrupt from error
             if not any(word in text for word in ("NaN", "nan", "bias is", "infinite")):
                 raise
-            raise InstabilityError(_checks.set_aside(walker, number, self._last.get(number), text)) from error
+            raise self._broke_down(walker, number, text) from error
+        finally:
+            if self._callback is not None:
+                self._callback.impulses = False
+
+    def _broke_down(self, walker: Any, number: int, text: str) -> InstabilityError:
+        last = self._last.get(number)
+        return InstabilityError(_checks.set_aside(walker, self.walker + number, last, text, self._aside))
 
     def _visit(self, walkers: Sequence[Any], done: int) -> None:
-        """Between steps: look at the coordinates, record, deposit."""
+        """Between steps: look at the coordinates, record, deposit. What can fail comes before anything is changed."""
         at = []
         for number, walker in enumerate(walkers):
             try:
                 at.append(self._look(walker, number))
             except NonFiniteError as error:
-                raise InstabilityError(_checks.set_aside(walker, number, self._last.get(number), str(error))) from error
+                raise self._broke_down(walker, number, str(error)) from error
+        if done % self.record == 0 and done > self._recorded:
+            self._rows += [
+                self._row(each, self.walker + n, done, s) for n, (each, s) in enumerate(zip(walkers, at, strict=True))
+            ]
+            self._recorded = done
         for state in self._adaptive:
             if state.observe_every and done % state.observe_every == 0:
                 for number, s in enumerate(at):
                     state.observe(s[list(state.axes)], number)
-        if done % self.record == 0:
-            for number, (walker, s) in enumerate(zip(walkers, at, strict=True)):
-                self._rows.append(self._row(walker, self.walker + number, done, s))
-        changed = False
-        for state in self._adaptive:
-            if state.pace and done % state.pace == 0:
-                points = [s[list(state.axes)] for s in at]
-                if self.shared is None:
-                    state.deposit_many(points)
-                else:
-                    self.shared.deposit(state, points[0], done)
-                changed = True
-        if changed or (self._native is not None and not all(self._native.covers(s) for s in at)):
-            self._changed(walkers)
+        due = [state for state in self._adaptive if state.pace and done % state.pace == 0]
+        made = [(state, self._prepared(state, at, done)) for state in due]
+        try:
+            for state, deposits in made:
+                for deposit in deposits:
+                    state.apply(deposit)
+                    if self.shared is not None:
+                        self.shared.keep(state, deposit, done)
+        finally:
+            self._done = done
+            if due or (self._native is not None and not all(self._native.covers(s) for s in at)):
+                self._changed(walkers)
         if self.shared is not None and done % self.shared.every == 0:
             self.exchange(walkers[0])
+
+    def _prepared(self, state: State, at: Sequence[np.ndarray], done: int) -> list[np.ndarray]:
+        points = [s[list(state.axes)] for s in at]
+        if self.shared is None:
+            return state.prepare_many(points)
+        return [self.shared.prepared(state, points[0], done)]
 
     def _look(self, walker: Any, number: int) -> np.ndarray:
         """The coordinates now; this asks OpenMM for positions, not energies, so the bias is not evaluated."""
@@ -317,7 +409,11 @@ class Sampler:
         if self._native is None:
             self._driven.bind(self.states)
         else:
-            self._native.update(*(walker.context for walker in walkers))
+            try:
+                self._native.update(*(walker.context for walker in walkers))
+            except MdinsightError as error:
+                self._broken = str(error)
+                raise
 
     def _new_rows(self) -> Trace:
         dim = self.coordinate.dim
@@ -376,7 +472,8 @@ class Sampler:
             self.shared.restore(run.shared)
         self.states = run.model.states()
         self._adaptive = [state for state in self.states if state.pace is not None]
-        self._rows, self._earlier = [], run.trace
+        self._rows, self._earlier, self._broken = [], run.trace, ""
+        self._done = self._recorded = run.md[0].step
         if self._native is not None:
             self._native.states = self.states
         restore_md(walkers, run.md)

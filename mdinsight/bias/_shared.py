@@ -82,7 +82,7 @@ class SharedBias:
         """For a sampler; None without a folder."""
         from mdinsight.bias._checks import whole
 
-        walker = whole("walker", walker, least=0)
+        walker = whole("walker", walker, 0, "number of a walker")
         if folder is None:
             if every is not None:
                 raise ParameterError(
@@ -110,14 +110,16 @@ class SharedBias:
 
     # -- depositing and exchanging -------------------------------------------------------------------------------------
 
-    def deposit(self, state: State, s: np.ndarray, step: int) -> None:
-        """Deposit on one's own bias, and keep it for the others; one that was published before is taken as it was."""
+    def prepared(self, state: State, s: np.ndarray, step: int) -> np.ndarray:
+        """The deposit to be made at s; one that was published before is taken as it was."""
         if self._ahead is not None and step <= self._ahead.step:
-            state.apply(self._earlier(self._ahead, step, state.source))
-            return
-        made = state.deposit(s)
-        if made.size:
-            self._queue.append(Entry(step, state.source, made))
+            return self._earlier(self._ahead, step, state.source)
+        return state.prepare_many([s])[0]
+
+    def keep(self, state: State, deposit: np.ndarray, step: int) -> None:
+        """Keep a deposit that was made for the others, unless they have it."""
+        if deposit.size and (self._ahead is None or step > self._ahead.step):
+            self._queue.append(Entry(step, state.source, deposit))
 
     def exchange(self, states: Sequence[State], step: int) -> bool:
         """Publish what was deposited since the last time and take in what others did; whether the bias changed.

@@ -59,7 +59,13 @@ class Distances(Feature):
         if (self.pairs is None) == (self.selection is None) or (self.other is not None and self.selection is None):
             raise ParameterError("Distances needs either a selection (and, if wanted, another) or pairs=")
         if self.pairs is not None:
-            object.__setattr__(self, "pairs", atom_table(self.pairs, 2, "Distances"))
+            table = atom_table(self.pairs, 2, "Distances")
+            if (table[:, 0] == table[:, 1]).any():
+                raise ParameterError(
+                    f"Distances: pair {int(np.argmax(table[:, 0] == table[:, 1]))} is an atom with itself, whose distance is always 0; "
+                    "leave it out"
+                )
+            object.__setattr__(self, "pairs", table)
         if not isinstance(self.exclude, int) or self.exclude < 0:
             raise ParameterError(f"Distances: exclude={self.exclude!r} is no number of neighbours; give 0 or more")
         super().__post_init__()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+from contextlib import suppress
 
 import mdtraj
 import numpy as np
@@ -12,7 +14,7 @@ from openmm import app, unit
 from scipy.integrate import quad
 
 from mdinsight import bias, cvs, units
-from mdinsight.errors import BiasError, InstabilityError, ModelFileError, ParameterError, TopologyError
+from mdinsight.errors import BiasError, InstabilityError, ModelFileError, OutputError, ParameterError, TopologyError
 from mdinsight.features import Distances, Function, Torsions
 
 KT = units.GAS_CONSTANT * 300.0
@@ -275,6 +277,216 @@ class TestStops:
         bias.Sampler(system, molecule.topology, slow(ala2[0].topology), bias.OPES(30), form="compiled")
         with pytest.raises(Exception, match="could not be pickled"):
             openmm.XmlSerializer.serialize(system)
+
+
+class TestFeelsTheBias:
+    """A run without the bias that its weights suppose would be wrong in silence; each way into one is refused."""
+
+    @pytest.fixture(params=["compiled", "native"])
+    def made(self, request, molecule, ala2):
+        system = vacuum(molecule)
+        return lambda before=None: (
+            bias.Sampler(
+                system, molecule.topology, slow(ala2[0].topology), bias.Umbrella((0.2, -0.4), 80.0), form=request.param
+            )
+            if before is None
+            else (
+                before(system),
+                bias.Sampler(
+                    system,
+                    molecule.topology,
+                    slow(ala2[0].topology),
+                    bias.Umbrella((0.2, -0.4), 80.0),
+                    form=request.param,
+                ),
+            )
+        )
+
+    def test_simulation_made_before(self, molecule, made):
+        simulation, sampler = made(lambda system: simulate(molecule, system))
+        with pytest.raises(BiasError, match="Make the Sampler first"):
+            sampler.step(simulation, 10)
+
+    def test_simulation_of_another_system(self, molecule, made):
+        sampler = made()
+        with pytest.raises(BiasError, match="another System"):
+            sampler.step(simulate(molecule, vacuum(molecule)), 10)
+
+    def test_integrator_that_leaves_the_force_out(self, molecule, made):
+        sampler = made()
+        integrator = openmm.MTSLangevinIntegrator(300.0, 1.0, 0.002, [(0, 1)])
+        simulation = app.Simulation(molecule.topology, sampler.system, integrator)
+        simulation.context.setPositions(molecule.positions)
+        with pytest.raises(BiasError, match=r"leaves out force group 31"):
+            sampler.step(simulation, 10)
+        simulation = simulate(molecule, sampler.system)
+        simulation.integrator.setIntegrationForceGroups({0})
+        with pytest.raises(BiasError, match="leaves out force group 31"):
+            sampler.step(simulation, 10)
+
+    def test_integrator_that_knows_the_group(self, molecule, made):
+        sampler = made()
+        integrator = openmm.MTSLangevinIntegrator(300.0, 1.0, 0.004, [(31, 1), (0, 2)])
+        simulation = app.Simulation(
+            molecule.topology, sampler.system, integrator, openmm.Platform.getPlatformByName("Reference")
+        )
+        simulation.context.setPositions(molecule.positions)
+        sampler.step(simulation, 500)
+        assert sampler.trace.s[-1] == pytest.approx([0.2, -0.4], abs=0.8)
+
+    def test_second_sampler_on_one_system(self, molecule, ala2, made):
+        sampler = made()
+        with pytest.raises(ParameterError, match="already holds the bias"):
+            bias.Sampler(sampler.system, molecule.topology, slow(ala2[0].topology), bias.OPES(30))
+
+    def test_no_positions(self, molecule, made):
+        sampler = made()
+        integrator = openmm.LangevinMiddleIntegrator(300.0, 1.0, 0.002)
+        with pytest.raises(ParameterError, match="no positions"):
+            sampler.step(app.Simulation(molecule.topology, sampler.system, integrator), 10)
+
+    def test_atoms_in_another_order(self, molecule, ala2):
+        top = ala2[0].topology
+        order = [i for residue in top.residues for i in reversed([atom.index for atom in residue.atoms])]
+        turned = _reordered(top, order)
+        with pytest.raises(TopologyError, match=r"atom 1 of the topology is .*same order"):
+            bias.Sampler(vacuum(molecule), turned, Torsions("phi", raw=True), bias.OPES(30))
+
+    def test_heavy_hydrogens_are_no_other_order(self, molecule, ala2):
+        system = app.ForceField("amber99sb.xml").createSystem(
+            molecule.topology, constraints=app.HBonds, hydrogenMass=4.0 * unit.dalton
+        )
+        bias.Sampler(system, ala2[0].topology, Torsions("phi", raw=True), bias.OPES(30))
+
+    @pytest.mark.parametrize("thermostat", ["Andersen", "MTS"])
+    def test_another_temperature_by_another_thermostat(self, molecule, ala2, thermostat):
+        system = vacuum(molecule)
+        if thermostat == "Andersen":
+            system.addForce(openmm.AndersenThermostat(400.0, 1.0))
+            integrator = openmm.VerletIntegrator(0.002)
+        else:
+            integrator = openmm.MTSLangevinIntegrator(400.0, 1.0, 0.002, [(31, 1), (0, 1)])
+        sampler = bias.Sampler(system, molecule.topology, slow(ala2[0].topology), bias.OPES(30))
+        simulation = app.Simulation(molecule.topology, system, integrator)
+        simulation.context.setPositions(molecule.positions)
+        with pytest.raises(BiasError, match="400 K, the bias was made for 300 K"):
+            sampler.step(simulation, 10)
+
+
+def _reordered(topology, order):
+    made = mdtraj.Topology()
+    chain = made.add_chain()
+    residues = {}
+    for i in order:
+        atom = topology.atom(i)
+        if atom.residue.index not in residues:
+            residues[atom.residue.index] = made.add_residue(atom.residue.name, chain, atom.residue.resSeq)
+        made.add_atom(atom.name, atom.element, residues[atom.residue.index])
+    return made
+
+
+class TestSteps:
+    def test_minimised_with_the_plain_force(self, molecule, ala2):
+        """Impulses are for MD; a minimiser sees the bias itself, whatever ``every``."""
+        ends = []
+        for every in (1, 3):
+            system = vacuum(molecule)
+            umbrella = bias.Umbrella((0.2, -0.4), 80.0)
+            bias.Sampler(system, molecule.topology, slow(ala2[0].topology), umbrella, every=every)
+            simulation = simulate(molecule, system)
+            simulation.minimizeEnergy()
+            ends.append(simulation.context.getState(energy=True).getPotentialEnergy()._value)
+        assert ends[1] == pytest.approx(ends[0], abs=1e-6)
+
+    def test_set_back_or_used_for_another_simulation(self, molecule, ala2):
+        system = vacuum(molecule)
+        sampler = bias.Sampler(system, molecule.topology, slow(ala2[0].topology), bias.Metadynamics(sigma=0.3, pace=10))
+        simulation = simulate(molecule, system)
+        sampler.step(simulation, 100)
+        simulation.currentStep = 0
+        for at_zero in (simulation, simulate(molecule, system)):
+            with pytest.raises(ParameterError, match=r"stands at step 0, this Sampler has .* up to step 100"):
+                sampler.step(at_zero, 10)
+        assert len(sampler.trace) == 10
+
+    def test_one_simulation_twice(self, molecule, ala2):
+        system = vacuum(molecule)
+        sampler = bias.Sampler(system, molecule.topology, slow(ala2[0].topology), bias.OPES(30))
+        simulation = simulate(molecule, system)
+        with pytest.raises(ParameterError, match="twice"):
+            sampler.step([simulation, simulation], 10)
+
+    @pytest.mark.parametrize(("steps", "message"), [(200.0, "steps=200.0"), ("200", "steps='200'"), (-5, "steps=-5")])
+    def test_steps_of_a_run_are_looked_at_first(self, molecule, ala2, tmp_path, steps, message):
+        system = vacuum(molecule)
+        sampler = bias.Sampler(system, molecule.topology, slow(ala2[0].topology), bias.OPES(30))
+        with pytest.raises(ParameterError, match=message):
+            sampler.run(simulate(molecule, system), steps, tmp_path / "a.run")
+        assert not (tmp_path / "a.run").exists()
+
+    def test_a_file_that_cannot_be_written_shows_before_the_first_step(self, molecule, ala2, tmp_path):
+        system = vacuum(molecule)
+        sampler = bias.Sampler(system, molecule.topology, slow(ala2[0].topology), bias.OPES(30))
+        simulation = simulate(molecule, system)
+        (tmp_path / "a file").write_text("")
+        with pytest.raises(OutputError):
+            sampler.run(simulation, 1000, tmp_path / "a file" / "a.run")
+        assert simulation.currentStep == 0
+        with pytest.raises(ParameterError, match="file=None"):
+            sampler.run(simulation, 1000, None)
+
+    def test_two_threads(self, molecule, ala2):
+        """One sampler steps in one thread; simulations stepped by themselves in two threads feel the right force."""
+        system = vacuum(molecule)
+        sampler = bias.Sampler(system, molecule.topology, slow(ala2[0].topology), bias.Umbrella((0.2, -0.4), 80.0))
+        simulations = [simulate(molecule, system, seed=seed, platform="CPU") for seed in (1, 2)]
+        group = {sampler.force.getForceGroup()}
+        told = []
+
+        def work(simulation):
+            for _ in range(300):
+                state = simulation.context.getState(positions=True, energy=True, groups=group)
+                s = slow_value(sampler, state.getPositions(asNumpy=True)._value)
+                told.append((state.getPotentialEnergy()._value, 40.0 * float(((s - [0.2, -0.4]) ** 2).sum())))
+                simulation.integrator.step(1)
+
+        def slow_value(sampler, xyz):
+            features = Torsions("phi psi").bind(ala2[0].topology).value(xyz)
+            return slow(ala2[0].topology).value_and_vjp(features, np.zeros(2))[0]
+
+        threads = [threading.Thread(target=work, args=(simulation,)) for simulation in simulations]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        energies, direct = np.array(told).T
+        assert len(energies) == 600
+        assert energies == pytest.approx(direct, rel=1e-6, abs=1e-6)
+        sampler._stepping.acquire()
+        with pytest.raises(BiasError, match="another thread"):
+            sampler.step(simulations[0], 1)
+
+    def test_an_interrupt_loses_no_deposit(self, molecule, ala2):
+        """Stopped wherever it may be, stepped on: as many rows and deposits as without."""
+        system = vacuum(molecule)
+        sampler = bias.Sampler(system, molecule.topology, slow(ala2[0].topology), bias.Metadynamics(sigma=0.3, pace=10))
+        simulation = simulate(molecule, system)
+        look, calls = sampler._look, []
+
+        def interrupted(*arguments):
+            calls.append(1)
+            if len(calls) % 3 == 0:
+                raise KeyboardInterrupt
+            return look(*arguments)
+
+        sampler._look = interrupted
+        while simulation.currentStep < 300:
+            with suppress(KeyboardInterrupt):
+                sampler.step(simulation, 300 - simulation.currentStep)
+        sampler._look = look
+        sampler.step(simulation, 0)
+        assert sampler.trace.step.tolist() == list(range(10, 301, 10))
+        assert sampler.states[0].n_deposits == 30
 
 
 def test_a_users_function_is_biased_too(molecule):
