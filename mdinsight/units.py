@@ -60,7 +60,7 @@ def convert(value: Any, dimension: str, name: str | None = None) -> float:
         raise ParameterError(
             f"{name}={value!r} is not a {dimension}; write e.g. {example!r} (units: {', '.join(units)})"
         )
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", False):
         raise ParameterError(
             f"{name}={value!r} is not a {dimension}; give a number of {_INSIDE[dimension]} or a string with a unit"
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mdinsight.bias._model import BiasModel
 
 Numbers = float | Sequence[float]
+"""One number or several, or OpenMM quantities: radian or a length where the coordinate has such a unit."""
 
 
 class Potential(Record):
@@ -34,16 +35,13 @@ class Potential(Record):
     def __post_init__(self) -> None:
         on = self.on
         if on is not None:
-            given = (on,) if isinstance(on, numbers.Integral) else tuple(on)  # type: ignore[arg-type]
-            if (
-                not given
-                or any(not isinstance(i, numbers.Integral) or i < 0 for i in given)
-                or len(set(given)) < len(given)
-            ):
+            given = tuple(on) if _several(on) else (on,)  # type: ignore[arg-type]
+            whole = all(isinstance(i, numbers.Integral) and not isinstance(i, bool) and i >= 0 for i in given)
+            if not given or not whole or len(set(given)) < len(given):
                 raise ParameterError(
                     f"on={on!r} does not name coordinates; give their numbers, counted from 0, each once"
                 )
-            self._set("on", tuple(int(i) for i in given))
+            self._set("on", tuple(int(i) for i in given))  # type: ignore[arg-type]
         super().__post_init__()
 
     @property
@@ -141,6 +139,8 @@ class OPES(Potential):
         self._set("pace", _pace(self.pace))
         self._set("sigma", _widths(self.sigma, "sigma"))
         self._set("sigma_min", _widths(self.sigma_min, "sigma_min"))
+        if not isinstance(self.explore, (bool, np.bool_)):
+            raise ParameterError(f"explore={self.explore!r} is neither True nor False; give one of them")
         self._set("explore", bool(self.explore))
         if self.biasfactor is not None:
             self._set("biasfactor", _biasfactor(self.biasfactor))
@@ -165,9 +165,7 @@ class _Harmonic(Potential):
     def __post_init__(self) -> None:
         name = type(self).__name__
         at, kappa = _floats(self.at, f"{name}.at"), self.kappa
-        if isinstance(kappa, str):
-            kappa = units.energy(kappa, "kappa")
-        kappa = _floats(kappa, f"{name}.kappa")
+        kappa = _floats(units.energy(kappa, "kappa") if isinstance(kappa, str) else kappa, f"{name}.kappa", energy=True)
         if min(kappa) <= 0:
             raise ParameterError(
                 f"{name}: kappa={self.kappa} is not positive; give kJ/mol over the square of the coordinate's unit"
@@ -243,15 +241,34 @@ def umbrella_windows(
     return tuple(Umbrella(tuple(float(x) for x in point), kappa, on=on) for point in points)
 
 
-def _floats(value: Any, name: str) -> tuple[float, ...]:
-    given = (value,) if isinstance(value, numbers.Real) else value
-    try:
-        floats = tuple(float(x) for x in given)
-    except (TypeError, ValueError):
-        floats = ()
-    if not floats or not all(math.isfinite(x) for x in floats):
+def _floats(value: Any, name: str, energy: bool = False) -> tuple[float, ...]:
+    """One number or several as floats; quantities in the coordinate's unit, or in ``energy`` over its square."""
+    given = _plain(value, name, energy)
+    given = tuple(_plain(x, name, energy) for x in (given if _several(given) else (given,)))
+    odd = (bool, np.bool_, complex)
+    bad = [x for x in given if isinstance(x, odd) or _several(x) or not hasattr(x, "__float__")]
+    if not given or bad or not all(math.isfinite(x) for x in given):
         raise ParameterError(f"{name}={value!r} is no number; give one, or one for each coordinate")
-    return floats
+    return tuple(float(x) for x in given)
+
+
+def _several(value: Any) -> bool:
+    return isinstance(value, (list, tuple, range)) or getattr(value, "ndim", 0) > 0
+
+
+def _plain(value: Any, name: str, energy: bool) -> Any:
+    """An OpenMM quantity as what it is in nm, rad, kJ/mol; anything else as it is."""
+    if not hasattr(value, "value_in_unit_system"):
+        return value
+    from openmm import unit
+
+    kJ = unit.kilojoule_per_mole
+    fit = [kJ / unit.radian**2, kJ / unit.nanometer**2, kJ] if energy else [unit.radian, unit.nanometer]
+    for one in (*fit, unit.dimensionless):
+        if value.unit.is_compatible(one):
+            return value.value_in_unit(one)
+    said = "kJ/mol over rad^2 or nm^2" if energy else "rad or nm"
+    raise ParameterError(f"{name}={value} is not in {said}; give it so, or a plain number in the coordinate's unit")
 
 
 def _widths(value: Any, name: str) -> tuple[float, ...] | None:
@@ -272,7 +289,7 @@ def _positive(value: float, name: str, example: str) -> float:
 
 
 def _biasfactor(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value) > 1:
         raise ParameterError(f"biasfactor={value!r} is not above 1; give e.g. 10")
     return float(value)
 

@@ -33,7 +33,10 @@ def _cell(s, header, axis):
     whole = math.floor(u)
     t = u - whole  # before anything is subtracted, so that it is the same wherever the grid begins
     if header[row + 3] > 0.0:
-        left = int(whole - n * math.floor(whole / n))
+        whole -= n * math.floor(whole / n)
+        if not (whole >= 0.0 and whole < n):  # so far out that there is no telling where it is, or infinite
+            return -1, -1, 0.0
+        left = int(whole)
         return left, left + 1 if left + 1 < n else 0, t
     whole -= header[row]
     if not (whole >= 0.0 and whole < n - 1):
@@ -194,7 +197,7 @@ def _add(header, data, nodes, values, slopes, counts, height, sums, a, b):
 
 
 class Grid:
-    """The arrays, and how they grow.
+    """The arrays, and how they grow. A grown grid has new ones; the old, header and data, stay as they were.
 
     Parameters
     ----------
@@ -253,33 +256,52 @@ class Grid:
         """
         axes = self._axes
         free = self.periods == 0
-        first, n = axes[:, 0].astype(np.int64), axes[:, 2].astype(np.int64)
-        reach = CUTOFF * sigma
-        low = np.floor((center - reach) / axes[:, 4]).astype(np.int64) - 1
-        high = np.ceil((center + reach) / axes[:, 4]).astype(np.int64) + 1
+        first, n = axes[:, 0], axes[:, 2]
+        # whole numbers, but as floats until they are known to be small
+        with np.errstate(over="ignore"):
+            reach = CUTOFF * sigma
+            low, high = np.floor((center - reach) / axes[:, 4]) - 1, np.ceil((center + reach) / axes[:, 4]) + 1
         empty = self.data.size == 0
         if empty:
             begin, end = low, high + 1
         else:
-            more = np.ceil(_MARGIN * n).astype(np.int64)
+            more = np.ceil(_MARGIN * n)
             begin = np.where(low < first, np.minimum(low, first - more), first)
             end = np.where(high + 1 > first + n, np.maximum(high + 1, first + n + more), first + n)
         begin, size = np.where(free, begin, 0), np.where(free, end - begin, n)
         if not empty and np.array_equal(size, n):
             return
         dim = len(n)
-        if np.prod(size.astype(float)) * 2**dim * 8 > MAX_BYTES:
+        if not np.prod(size) * 2**dim * 8 <= MAX_BYTES:
             raise ParameterError(
-                f"the grid of the hills would need {' x '.join(map(str, size))} nodes, more than {MAX_BYTES >> 20} MB; "
+                f"the grid of the hills would need {' x '.join(f'{m:.8g}' for m in size)} nodes, more than {MAX_BYTES >> 20} MB; "
                 "give a larger sigma, walls that keep the coordinates in, or use OPES, which has no grid"
             )
         # axis 0 runs fastest
-        new = np.zeros((*size[::-1], 2**dim))
+        new = np.zeros((*(int(m) for m in size[::-1]), 2**dim))
         if not empty:
             place = tuple(slice(int(a), int(a + m)) for a, m in zip((first - begin)[::-1], n[::-1], strict=True))
-            new[place] = self.data.reshape(*n[::-1], 2**dim)
-        axes[:, 0], axes[:, 2] = begin, size
-        self.data = new.ravel()
+            new[place] = self.data.reshape(*self.shape[::-1], 2**dim)
+        header = self.header.copy()
+        rows = header[1:].reshape(-1, _AXIS)
+        rows[:, 0], rows[:, 2] = begin, size
+        self.header, self.data = header, new.ravel()
+
+    def load(self, header: np.ndarray, data: np.ndarray, sums: np.ndarray) -> None:
+        """Take up arrays that another grid had.
+
+        Raises
+        ------
+        ValueError
+            If they do not belong together, or are of another number of axes.
+        """
+        header, data, sums = (np.array(array, np.float64) for array in (header, data, sums))
+        if header.shape != self.header.shape or header[0] != self.header[0] or sums.shape != self.sums.shape:
+            raise ValueError(f"{header.size} and {sums.size} numbers")
+        rows = header[1:].reshape(-1, _AXIS)
+        if data.ndim != 1 or (data.size and data.size != np.prod(rows[:, 2]) * 2 ** len(rows)):
+            raise ValueError(f"{data.size} numbers on {rows[:, 2]} nodes")
+        self.header, self.data, self.sums = header, data, sums
 
     def add(self, center: np.ndarray, sigma: np.ndarray, height: float) -> None:
         """Add a Gaussian hill; :meth:`cover` comes first."""
@@ -302,6 +324,8 @@ def _profile(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A Gaussian on one axis: nodes within the cutoff, value and slope times the spacing; images of a wide one add up."""
     reach = CUTOFF * sigma
+    if periodic:
+        center -= n * spacing * math.floor(center / (n * spacing) + 0.5)
     lattice = np.arange(math.ceil((center - reach) / spacing), math.floor((center + reach) / spacing) + 1)
     u = (lattice * spacing - center) / sigma
     value = np.exp(-0.5 * u * u)

@@ -256,8 +256,11 @@ def add(header, data, total):
 
 
 @jit
-def update(header, data, sums, center, sigma, sigma_min, log_weight, explore):
-    """One update of OPES with a sample at ``center`` whose kernel has the width ``sigma`` before it is shrunk."""
+def update(header, data, sums, center, sigma, reference, sigma_min, log_weight, explore):
+    """One update of OPES with a sample at ``center`` whose kernel has the width ``sigma`` before it is shrunk.
+
+    Its height is such that its integral is the weight times that of a kernel of height 1 and width ``reference``.
+    """
     dim, capacity, n = int(header[DIM]), int(header[CAPACITY]), int(header[COUNT])
     width = 2 if dim <= 2 else 4
     weight = math.exp(log_weight)
@@ -271,7 +274,7 @@ def update(header, data, sums, center, sigma, sigma_min, log_weight, explore):
         data[row * capacity + n] = 0.0
     for i in range(dim):
         factor = max(shrink, sigma_min[i] / sigma[i])
-        height /= factor
+        height *= reference[i] / (sigma[i] * factor)
         c = center[i] - header[PERIODS + i] * math.floor(center[i] * header[INVERSES + i] + 0.5)
         data[(1 + i) * capacity + n] = c
         data[(1 + width + i) * capacity + n] = 1.0 / (sigma[i] * factor)

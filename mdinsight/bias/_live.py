@@ -18,6 +18,8 @@ from mdinsight.errors import BiasError, NonFiniteError, ParameterError
 from mdinsight.features import jit
 
 STATIC, GRID, KERNELS = 0, 1, 2
+FARTHEST = 2.0**38
+"""Widths from zero that a coordinate may be: at 2^40 grid nodes floats still tell a thousand places between two of them."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -35,8 +37,9 @@ def _over_frames(code, s, header, data, out, slopes):
 class State:
     """One potential while a run goes on.
 
-    The compiled step reads ``header`` and ``data`` by address. A deposit changes them in place and may replace either by
-    a new array, so whoever holds addresses reads them again after it, and no step may run while a deposit does.
+    The compiled step reads ``header`` and ``data`` by address. A deposit changes them in place, or replaces both by new
+    arrays and leaves the old ones as they are: together they go on describing the potential as it was. So whoever holds
+    addresses reads them again after a deposit, and no step may run while a deposit does.
 
     Attributes
     ----------
@@ -147,9 +150,31 @@ class State:
         """Deposits of several walkers at one moment, in their order: each is made from the bias as it was before all of them."""
         return self._deposited([(s, walker) for walker, s in enumerate(points)])
 
+    def prepare_many(self, points: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The first half of :meth:`deposit_many`, in which all is done that can fail; the potential is not changed by it.
+
+        The second half is to :meth:`apply` each, in their order and with nothing else in between. So the deposits of a
+        moment on several potentials are made all or none.
+
+        Raises
+        ------
+        NonFiniteError, DegenerateError
+            As :meth:`deposit`.
+        BiasError
+            If a coordinate is too far out for floats to resolve a width there.
+        ParameterError
+            If the grid of the hills would need too much memory.
+        """
+        return self._prepared([(s, walker) for walker, s in enumerate(points)])
+
+    def _prepared(self, points: Sequence[tuple[np.ndarray, int]]) -> list[np.ndarray]:
+        self._refuse_if_not_adaptive()
+        made = [self._checked(self._make(s, walker)) for s, walker in points]
+        self._reserve([each for each in made if each.size])
+        return made
+
     def _deposited(self, points: Sequence[tuple[np.ndarray, int]]) -> list[np.ndarray]:
-        self._refuse_if_frozen()
-        made = [self._make(s, walker) for s, walker in points]
+        made = self._prepared(points)
         for each in made:
             self.apply(each)
         return made
@@ -163,14 +188,32 @@ class State:
             If it holds NaN or infinity; nothing is changed.
         BiasError
             If it is no deposit on such a potential; nothing is changed.
+        ParameterError
+            If the grid of the hills would need too much memory; nothing is changed.
         """
-        raise BiasError(f"nothing can be deposited on {self._called}; deposit on Metadynamics or OPES")
+        self._refuse_if_not_adaptive()
+        deposit = self._checked(deposit)
+        if deposit.size:
+            self._put(deposit)
 
     def _make(self, s: np.ndarray, walker: int) -> np.ndarray:
-        raise BiasError(f"nothing can be deposited on {self._called}; deposit on Metadynamics or OPES")
+        """A deposit from the potential as it stands."""
+        raise NotImplementedError
 
-    def _refuse_if_frozen(self) -> None:
-        if self.frozen:
+    def _checked(self, deposit: np.ndarray) -> np.ndarray:
+        """A deposit, if it is one."""
+        raise NotImplementedError
+
+    def _reserve(self, deposits: Sequence[np.ndarray]) -> None:
+        """Make room, so that putting them cannot fail; the potential stays the same."""
+        raise NotImplementedError
+
+    def _put(self, deposit: np.ndarray) -> None:
+        """Take in a checked deposit; changes nothing if it fails."""
+        raise NotImplementedError
+
+    def _refuse_if_not_adaptive(self) -> None:
+        if self.frozen or not self.definition.is_adaptive:
             raise BiasError(f"nothing can be deposited on {self._called}; deposit on Metadynamics or OPES")
 
     def offset(self) -> float:
@@ -222,8 +265,7 @@ class State:
         return point
 
     def _deposit(self, deposit: np.ndarray, length: int) -> np.ndarray:
-        """A deposit, checked."""
-        self._refuse_if_frozen()
+        """A deposit, if it has the right length and is finite."""
         deposit = np.ascontiguousarray(deposit, np.float64)
         if deposit.shape not in ((length,), (0,)):
             raise BiasError(
@@ -235,13 +277,29 @@ class State:
             )
         return deposit
 
+    def _refuse_far(self, center: np.ndarray, width: np.ndarray) -> None:
+        """Refuse a center at which floats do not resolve the width."""
+        for name, value, one in zip(self.names, center, width, strict=True):
+            if not abs(value) <= FARTHEST * one:
+                raise BiasError(
+                    f"{name} is {value:g} at a deposit of width {one:.3g}, too far out for its digits to tell places within a "
+                    "width apart; keep it in with a wall, bias another coordinate, or give a larger sigma"
+                )
+
     def _widths_of(self, given: Any) -> np.ndarray:
         """Widths given by the user, one for each coordinate."""
         if len(given) not in (1, self.dim):
             raise ParameterError(
                 f"{type(self.definition).__name__} has {len(given)} widths for {self.dim} coordinates; give one, or one for each"
             )
-        return np.array(np.broadcast_to(np.asarray(given, float), self.dim))
+        widths = np.array(np.broadcast_to(np.asarray(given, float), self.dim))
+        for name, width, period in zip(self.names, widths, self.periods, strict=True):
+            if period and width > period:
+                raise ParameterError(
+                    f"{type(self.definition).__name__}: a width of {width:g} is flat on {name}, whose period is {period:.4g}; "
+                    "give a smaller one"
+                )
+        return widths
 
 
 def observation_stride(pace: int) -> int:

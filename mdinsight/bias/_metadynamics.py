@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import ClassVar
@@ -77,26 +78,47 @@ class MetadynamicsState(State):
         if self._sigma is None and not self._widths.observe(np.ascontiguousarray(s, np.float64), walker):
             raise NonFiniteError(f"the coordinates are {np.asarray(s)}; look at the frame that they come from")
 
-    def apply(self, deposit: np.ndarray) -> None:
-        """See :meth:`State.apply`."""
+    def _checked(self, deposit: np.ndarray) -> np.ndarray:
         deposit = self._deposit(deposit, 2 * self.dim + 1)
         if not deposit.size:
-            return
-        center, sigma, height = deposit[: self.dim], deposit[self.dim : -1], float(deposit[-1])
-        if sigma.min() <= 0 or height < 0:
+            return deposit
+        sigma, height = deposit[self.dim : -1], float(deposit[-1])
+        if sigma.min() <= 0 or height < 0 or (sigma > np.where(self._periods > 0, self._periods, np.inf)).any():
             raise BiasError(
-                f"a hill of height {height:g} and widths {sigma} is none; look at the walker that it comes from"
+                f"a hill of height {height:g} and widths {sigma} on periods {self.periods} is none; "
+                "look at the walker that it comes from"
             )
-        if self._sigma is None:
-            self._set_sigma(sigma)
-        if (sigma < self._grid.spacing * _COARSEST).any():
-            self._refine(sigma)
-        self._grid.cover(center, sigma)
+        return deposit
+
+    def _room(self, deposits: Sequence[np.ndarray]) -> tuple[np.ndarray | None, Grid]:
+        """The width and a grid for these hills, and all others on it; nothing is changed."""
+        width, grid = self._sigma, copy.copy(self._grid)
+        for deposit in deposits:
+            center, sigma = deposit[: self.dim], deposit[self.dim : -1]
+            if width is None:
+                width = sigma.copy()
+                grid = self._new_grid(width)
+            if (sigma < grid.spacing * _COARSEST).any():
+                grid = self._refined(grid, sigma)
+            self._refuse_far(center, SPACINGS_PER_SIGMA * grid.spacing)
+            grid.cover(center, sigma)
+        return width, grid
+
+    def _reserve(self, deposits: Sequence[np.ndarray]) -> None:
+        width, grid = self._room(deposits)
+        while self._count + len(deposits) > len(self._hills):
+            self._hills = np.concatenate([self._hills, np.zeros_like(self._hills)])
+        if width is self._sigma:  # else the first hill is still to come, and the grid with it
+            self._grid = grid
+
+    def _put(self, deposit: np.ndarray) -> None:
+        width, grid = self._room([deposit])
         if self._count == len(self._hills):
             self._hills = np.concatenate([self._hills, np.zeros_like(self._hills)])
+        grid.add(deposit[: self.dim], deposit[self.dim : -1], float(deposit[-1]))
         self._hills[self._count] = deposit
+        self._sigma, self._grid, self.observe_every = width, grid, None
         self._count += 1
-        self._grid.add(center, sigma, height)
 
     def _make(self, s: np.ndarray, walker: int) -> np.ndarray:
         point = self._point(s)
@@ -144,16 +166,14 @@ class MetadynamicsState(State):
         """See :meth:`State.load`."""
         if len(arrays["sigma"]):
             self._set_sigma(np.array(arrays["sigma"], np.float64))
-        self._grid.header[:] = arrays["header"]
-        self._grid.data = np.array(arrays["grid"], np.float64)
-        self._grid.sums[:] = arrays["sums"]
+        self._grid.load(arrays["header"], arrays["grid"], arrays["sums"])
         self._widths.rows = np.array(arrays["widths"], np.float64)
         self._count = len(arrays["hills"])
         self._hills = np.zeros((max(64, 2 * self._count), 2 * self.dim + 1))
         self._hills[: self._count] = arrays["hills"]
 
     def _set_sigma(self, sigma: np.ndarray) -> None:
-        self._sigma = sigma.copy()
+        self._sigma, self.observe_every = sigma.copy(), None
         self._grid = self._new_grid(sigma)
 
     def _new_grid(self, sigma: np.ndarray) -> Grid:
@@ -161,10 +181,11 @@ class MetadynamicsState(State):
         rates = (beta * (1.0 + self._tempering), beta * self._tempering)
         return Grid(self._periods, sigma / SPACINGS_PER_SIGMA, rates, EXPLORED * float(self.definition.height))
 
-    def _refine(self, sigma: np.ndarray) -> None:
+    def _refined(self, coarse: Grid, sigma: np.ndarray) -> Grid:
         """A grid for narrower hills than it was made for, which another walker has measured; the hills are put on it anew."""
-        grid = self._new_grid(np.minimum(sigma, SPACINGS_PER_SIGMA * self._grid.spacing))
+        grid = self._new_grid(np.minimum(sigma, SPACINGS_PER_SIGMA * coarse.spacing))
         for hill in self.hills:
+            self._refuse_far(hill[: self.dim], SPACINGS_PER_SIGMA * grid.spacing)
             grid.cover(hill[: self.dim], hill[self.dim : -1])
             grid.add(hill[: self.dim], hill[self.dim : -1], float(hill[-1]))
-        self._grid = grid
+        return grid

@@ -25,6 +25,10 @@ class OPESState(State):
     With P the sum of the kernels over the sum of the weights (``explore``: over the number of updates) and Z its mean over
     the centers of the kernels, P/Z is ``n_kernels / overlap`` times the sum of the kernels, where the overlap is that sum,
     summed over the centers.
+
+    A kernel's integral is the weight of its sample, whatever its width: heights are those of Gaussians of that integral,
+    over that of one as wide as the given width, or as the first that was measured. So a factor common to all is left out,
+    which Z cancels.
     """
 
     code: ClassVar[int] = KERNELS
@@ -67,12 +71,14 @@ class OPESState(State):
         least = () if definition.sigma_min is None else definition.sigma_min
         self._least = self._widths_of(least) if least else np.zeros(self.dim)
         self._given: np.ndarray | None = None
+        self._reference: np.ndarray | None = None
         stride = observation_stride(definition.pace)
         self._widths = Widths(self._periods, _WINDOW * definition.pace // stride)
         if definition.sigma is None:
             self.observe_every = stride
         else:
             self._given = self._widths_of(definition.sigma) * (math.sqrt(gamma) if explore else 1.0)
+            self._reference = self._given
 
     @property
     def n_deposits(self) -> int:
@@ -107,22 +113,38 @@ class OPESState(State):
         if not self._widths.observe(np.ascontiguousarray(s, np.float64), walker):
             raise NonFiniteError(f"the coordinates are {np.asarray(s)}; look at the frame that they come from")
 
-    def apply(self, deposit: np.ndarray) -> None:
-        """See :meth:`State.apply`."""
+    def _checked(self, deposit: np.ndarray) -> np.ndarray:
         deposit = self._deposit(deposit, 2 * self.dim + 1)
         if not deposit.size:
-            return
+            return deposit
         center, sigma, log_weight = deposit[: self.dim], deposit[self.dim : -1], float(deposit[-1])
         if sigma.min() <= 0 or abs(log_weight) > 2 * _HIGHEST:
             raise BiasError(
                 f"a kernel of log weight {log_weight:g} and widths {sigma} is none; look at the walker that it comes from"
             )
+        self._refuse_far(center, sigma)
+        return deposit
+
+    def _reserve(self, deposits: Sequence[np.ndarray]) -> None:
+        capacity = int(self.header[k.CAPACITY])
+        while self.n_kernels + len(deposits) >= capacity:  # there is always a free place behind the last one
+            capacity *= 2
+        if capacity == self.header[k.CAPACITY]:
+            return
+        header = self.header.copy()
+        header[k.CAPACITY] = capacity
+        self.header, self.data = header, k.laid_out(self.kernels, self.dim, capacity)
+
+    def _put(self, deposit: np.ndarray) -> None:
+        self._reserve([deposit])
+        center, sigma, log_weight = deposit[: self.dim], deposit[self.dim : -1], float(deposit[-1])
+        if self._reference is None:
+            self._reference = sigma.copy()
         if self.n_deposits == 0 and self._given is None:
             # measured without bias so far, from now on under it, where the coordinates spread over gamma times the variance
             self._widths.scale(self.gamma)
-        if self.n_kernels + 1 >= self.header[k.CAPACITY]:
-            self._grow()
-        k.update(self.header, self.data, self._sums, center, sigma, self._least, log_weight, self.definition.explore)
+        explore = self.definition.explore
+        k.update(self.header, self.data, self._sums, center, sigma, self._reference, self._least, log_weight, explore)
 
     def _make(self, s: np.ndarray, walker: int) -> np.ndarray:
         point = self._point(s)
@@ -141,11 +163,6 @@ class OPESState(State):
         elif wanted and not biased:
             variance = variance * self.gamma
         return np.sqrt(variance)
-
-    def _grow(self) -> None:
-        capacity = 2 * int(self.header[k.CAPACITY])
-        self.data = k.laid_out(self.kernels, self.dim, capacity)
-        self.header[k.CAPACITY] = capacity
 
     def free_energy(self, s: np.ndarray) -> np.ndarray:
         """See :meth:`State.free_energy`."""
@@ -174,6 +191,7 @@ class OPESState(State):
             "kernels": self.kernels,
             "sums": self._sums.copy(),
             "scale": self.header[k.SCALE : k.SCALE + 1].copy(),
+            "reference": np.zeros(0) if self._reference is None else self._reference.copy(),
             "widths": self._widths.rows.copy(),
         }
 
@@ -183,8 +201,10 @@ class OPESState(State):
         capacity = _CAPACITY
         while capacity <= len(kernels) + 1:
             capacity *= 2
-        self.data = k.laid_out(kernels, self.dim, capacity)
-        self.header[k.COUNT], self.header[k.CAPACITY] = len(kernels), capacity
-        self.header[k.SCALE] = arrays["scale"][0]
+        header = self.header.copy()
+        header[k.COUNT], header[k.CAPACITY], header[k.SCALE] = len(kernels), capacity, arrays["scale"][0]
+        self.header, self.data = header, k.laid_out(kernels, self.dim, capacity)
         self._sums[:] = arrays["sums"]
+        if len(arrays["reference"]):
+            self._reference = np.array(np.broadcast_to(np.asarray(arrays["reference"], np.float64), self.dim))
         self._widths.rows = np.array(arrays["widths"], np.float64)

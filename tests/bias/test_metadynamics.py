@@ -8,7 +8,7 @@ import pytest
 from mdinsight.bias import Metadynamics
 from mdinsight.bias._grid import EXPLORED, MAX_BYTES
 from mdinsight.bias._states import restore, start
-from mdinsight.errors import ParameterError
+from mdinsight.errors import BiasError, ParameterError
 
 P = 2 * math.pi
 KT = 8.31446261815324e-3 * 300.0
@@ -106,6 +106,36 @@ def test_a_grid_too_large_is_refused_before_anything_changes():
         assert array.tobytes() == before[name].tobytes()
 
 
+@pytest.mark.parametrize("periods", [(P,), (None,)])
+def test_a_hill_far_too_wide_is_refused(periods):
+    state = start(Metadynamics(height=1.0, sigma=0.3), 300.0, periods)
+    state.deposit(np.zeros(1))
+    before = state.arrays()
+    for sigma in (1e9, 1e300, 1.7e308):
+        with pytest.raises((BiasError, ParameterError), match=r"is none; look at the walker|would need"):
+            state.apply(np.array([0.0, sigma, 1.0]))
+    for name, array in state.arrays().items():
+        assert array.tobytes() == before[name].tobytes()
+    assert state.n_deposits == 1
+
+
+def test_hills_at_all_images_of_a_place_are_the_same():
+    points = np.linspace(-3, 3, 100)[:, None]
+    states = [start(Metadynamics(height=1.0, sigma=0.3), 300.0, (P,)) for _ in range(3)]
+    for turns, state in zip((0, 1, -1000), states, strict=True):
+        state.deposit(np.array([0.7 + turns * P]))
+        np.testing.assert_allclose(state.energies(points), states[0].energies(points), atol=1e-11)
+
+
+def test_a_torn_grid_is_refused():
+    state = start(Metadynamics(height=1.0, sigma=0.3), 300.0, (None, P))
+    state.deposit(np.zeros(2))
+    arrays = state.arrays()
+    for name, wrong in (("grid", arrays["grid"][:-4]), ("header", arrays["header"][:-1]), ("sums", np.zeros(2))):
+        with pytest.raises(BiasError, match="give the potential that it was made with"):
+            restore(state.definition, 300.0, (None, P), {**arrays, name: wrong})
+
+
 @pytest.mark.parametrize("biasfactor", [5.0, 15.0, None])
 def test_offset_is_the_ratio_of_two_integrals(biasfactor):
     """On a circle that is explored all around, against the integrals of Tiwary and Parrinello on a fine mesh."""
@@ -149,6 +179,9 @@ def test_width_is_half_the_deviation_of_the_first_steps():
         total += before * (s - mean)
     np.testing.assert_allclose(state.hills[0, 2:4], 0.5 * np.sqrt(total / window), rtol=1e-12)
     assert state.n_deposits == 1
+    # from now on there is nothing to observe
+    assert state.observe_every is None
+    assert restore(state.definition, 300.0, (None, P), state.arrays()).observe_every is None
 
 
 def test_a_narrower_hill_of_another_walker_makes_the_grid_finer():

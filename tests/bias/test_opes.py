@@ -140,6 +140,38 @@ def test_first_width_is_the_deviation_before_any_bias(explore, ratio):
     assert sigma == pytest.approx(math.sqrt(total / window * ratio), rel=0.1)
 
 
+@pytest.mark.parametrize("explore", [False, True])
+def test_a_kernel_weighs_what_its_sample_does_however_wide_it_is(explore):
+    state = start(OPES(BARRIER, explore=explore), 300.0, (None, None))
+    widths = np.array([[0.2, 1.0], [0.4, 0.5], [0.1, 3.0], [0.2, 1.0]])
+    log_weights = np.array([0.0, 0.5, -1.0, 2.0])
+    for number, (width, log_weight) in enumerate(zip(widths, log_weights, strict=True)):
+        state.apply(np.array([100.0 * number, 0.0, *width, log_weight]))
+    kernels = state.kernels
+    integrals = kernels[:, 0] * kernels[:, 3] * kernels[:, 4] / (0.2 * 1.0)
+    np.testing.assert_allclose(integrals, np.ones(4) if explore else np.exp(log_weights), rtol=1e-12)
+
+
+@pytest.mark.parametrize("explore", [False, True])
+def test_basins_of_unequal_widths_that_were_seen_as_often_weigh_the_same(explore):
+    state = start(OPES(BARRIER, pace=20, explore=explore), 300.0, (None,))
+    rng = np.random.default_rng(0)
+    for place, width in ((-5.0, 0.05), (5.0, 0.5)):
+        n = 0
+        while n < 200:
+            for s in rng.normal(place, width, (10, 1)):
+                state.observe(s)
+            for deposit in state.prepare_many([s]):
+                if deposit.size:
+                    deposit[-1] = 0.0
+                    state.apply(deposit)
+                    n += 1
+    integrals = state.kernels[:, 0] * state.kernels[:, 2]
+    narrow = state.kernels[:, 1] < 0
+    assert state.kernels[narrow, 2].mean() < 0.7 * state.kernels[~narrow, 2].mean()  # the width did follow the basin
+    assert abs(math.log(integrals[narrow].sum() / integrals[~narrow].sum())) < 0.35  # merging alone makes that of it
+
+
 def test_the_sum_of_300_kernels_is_exact_to_1e_12():
     rng = np.random.default_rng(0)
     state = start(OPES(BARRIER, sigma=0.2), 300.0, (P, None))

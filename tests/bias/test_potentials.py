@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from openmm import unit
 
 import mdinsight as mdi
 from mdinsight.bias import (
@@ -17,6 +18,7 @@ from mdinsight.bias import (
     UpperWall,
     umbrella_windows,
 )
+from mdinsight.bias._live import FARTHEST
 from mdinsight.bias._states import arrays_of, restore, restore_all, start, start_all
 from mdinsight.errors import BiasError, DegenerateError, NonFiniteError, ParameterError
 
@@ -95,6 +97,20 @@ def test_windows_stand_evenly():
         (lambda: OPES(40.0, biasfactor=math.inf), "does not go with measured widths"),
         (lambda: OPES(40.0, biasfactor=math.inf, sigma=0.1, explore=True), "does not go with explore"),
         (lambda: OPES(40.0, on=(0, 0)), "does not name coordinates"),
+        (lambda: OPES(np.array([40.0, 50.0])), "barrier=.* is not a energy"),
+        (lambda: OPES(40.0, biasfactor=True), "biasfactor=True is not above 1"),
+        (lambda: OPES(40.0, biasfactor=math.nan), "biasfactor=nan is not above 1"),
+        (lambda: OPES(40.0, explore="no"), "explore='no' is neither True nor False"),
+        (lambda: OPES(40.0, on=1.5), "on=1.5 does not name coordinates"),
+        (lambda: OPES(40.0, on=True), "on=True does not name coordinates"),
+        (lambda: OPES(40.0, on=((0,), 1)), "does not name coordinates"),
+        (lambda: Metadynamics(sigma="12"), "sigma='12' is no number"),
+        (lambda: Metadynamics(sigma=True), "sigma=True is no number"),
+        (lambda: Umbrella(at=((0.0,), 1.0), kappa=1.0), "Umbrella.at=.* is no number"),
+        (lambda: Umbrella(at=3 * unit.kelvin, kappa=1.0), "Umbrella.at=3 K is not in rad or nm"),
+        (lambda: Umbrella(at=0.0, kappa=3 * unit.nanometer), "Umbrella.kappa=3 nm is not in kJ/mol over rad"),
+        (lambda: start(Metadynamics(sigma=7.0), 300.0, (P,), names=("phi",)), "a width of 7 is flat on phi"),
+        (lambda: start(OPES(40.0, sigma=1e9), 300.0, (P,), names=("phi",)), r"a width of 1e\+09 is flat on phi"),
         (lambda: Metadynamics(height=-1.0), "height=-1 kJ/mol is not positive"),
         (lambda: Metadynamics(sigma=math.nan), "sigma=nan is no number"),
         (lambda: Umbrella(at=0.0, kappa=0.0), "kappa=0.0 is not positive"),
@@ -120,7 +136,18 @@ def test_definitions_are_records():
     assert OPES("40 kJ/mol") == OPES(40.0) and OPES("40 kJ/mol").hash == OPES(40.0).hash
     assert OPES("10 kcal/mol").barrier == pytest.approx(41.84)
     assert Metadynamics(biasfactor=None) == Metadynamics(biasfactor=math.inf)
+    assert OPES(40.0, biasfactor=np.int64(10)) == OPES(40.0, biasfactor=np.float32(10)) == OPES(40.0, biasfactor=10.0)
+    assert OPES(40.0, on=np.array([0, 1])).on == (0, 1)
     assert OPES(40.0, on=1).on == (1,) and OPES(40.0) != OPES(40.0, explore=True)
+
+
+def test_quantities_are_taken_in_their_units():
+    kcal = 1.0 * unit.kilocalories_per_mole
+    assert Metadynamics(sigma=0.3 * unit.radian) == Metadynamics(sigma=0.3)
+    assert OPES(40.0, sigma=(90 * unit.degree, 0.1)).sigma == pytest.approx((math.pi / 2, 0.1))
+    mixed = Umbrella(at=(90 * unit.degree, 2 * unit.angstrom), kappa=(kcal / unit.radian**2, kcal / unit.angstrom**2))
+    assert mixed.at == pytest.approx((math.pi / 2, 0.2)) and mixed.kappa == pytest.approx((4.184, 418.4))
+    assert Umbrella(at=[1.0, 2.0] * unit.angstrom, kappa=10 * kcal).at == pytest.approx((0.1, 0.2))
 
 
 @pytest.mark.parametrize("periods", [(None,), (P, None)])
@@ -266,3 +293,81 @@ def test_a_fixed_bias_is_evaluated_on_its_axes_and_not_changed(ala2):
     again = restore_all(outer, 310.0, coordinate.periods, arrays_of(outer, live))
     np.testing.assert_array_equal(again[2].energies(points), live[2].energies(points))
     np.testing.assert_array_equal(again[0].energies(points[:, 1:]), live[0].energies(points[:, 1:]))
+
+
+def held(state):
+    """Copies of what the compiled step reads, and what it reads."""
+    return state.header, state.data, state.header.tobytes(), state.data.tobytes()
+
+
+@pytest.mark.parametrize("definition", ADAPTIVE)
+def test_who_holds_the_arrays_from_before_they_grew_has_the_potential_as_it_was(definition):
+    state = start(definition.replace(sigma=0.1), 300.0, (None, P))
+    rng = np.random.default_rng(0)
+    replaced = 0
+    for number in range(150):
+        header, data, was_header, was_data = held(state)
+        state.deposit(np.array([0.5 * number, rng.uniform(-3, 3)]))
+        if state.data is not data:
+            replaced += 1
+            assert state.header is not header
+            assert (header.tobytes(), data.tobytes()) == (was_header, was_data)
+    assert replaced > 1
+
+
+@pytest.mark.parametrize("definition", ADAPTIVE)
+def test_deposits_of_a_moment_are_prepared_and_then_cannot_fail(definition, monkeypatch):
+    one, two = grown(definition, (None, P)), grown(definition, (None, P))
+    points = [np.array([20.0 * n, 1.0]) for n in range(100)]
+    where = np.random.default_rng(2).uniform(-4, 4, (200, 2))
+    before = one.energies(where).tobytes(), one.n_deposits, one.offset()
+    prepared = one.prepare_many(points)
+    assert (one.energies(where).tobytes(), one.n_deposits, one.offset()) == before
+    ready = one.header, one.data
+    for deposit in prepared:
+        one.apply(deposit)
+    assert (one.header is ready[0]) and (one.data is ready[1])  # the room was made before
+    made = two.deposit_many(points)
+    assert [m.tobytes() for m in made] == [m.tobytes() for m in prepared]
+    for name, array in one.arrays().items():
+        assert array.tobytes() == two.arrays()[name].tobytes(), name
+
+
+@pytest.mark.parametrize("definition", ADAPTIVE)
+def test_of_the_deposits_of_a_moment_all_are_made_or_none(definition):
+    state = grown(definition, (None, P))
+    kept = held(state)
+    before = {name: array.tobytes() for name, array in state.arrays().items()}
+    far = {"Metadynamics": (ParameterError, 1e9, "use OPES"), "OPES": (BiasError, 1e13, "too far out")}
+    error, value, says = far[type(definition).__name__]
+    with pytest.raises(error, match=says):
+        state.deposit_many([np.array([50.0, 0.0]), np.array([value, 0.0])])
+    assert {name: array.tobytes() for name, array in state.arrays().items()} == before
+    assert state.header is kept[0] and state.data is kept[1] and held(state)[2:] == kept[2:]
+
+
+@pytest.mark.parametrize("period", [None, P])
+@pytest.mark.parametrize("definition", ADAPTIVE)
+def test_a_coordinate_too_far_out_is_named(definition, period):
+    state = start(definition, 300.0, (period,), names=("distance",))
+    made = state.deposit(np.zeros(1))
+    before = {name: array.tobytes() for name, array in state.arrays().items()}
+    for value in (1e13, -3e16, 1e18, 1e200, 1.7e308):
+        with pytest.raises(BiasError, match=r"distance is .* too far out .* a wall, bias another coordinate"):
+            state.deposit(np.array([value]))
+        with pytest.raises(BiasError, match=r"distance is .* too far out"):
+            state.apply(np.array([value, *made[1:]]))
+    assert {name: array.tobytes() for name, array in state.arrays().items()} == before
+    energies = state.energies(np.array([[1e13], [-3e16], [1e18], [1e200], [1e308], [-np.inf]]))
+    assert np.isfinite(energies[:3]).all()  # in bounds, whatever place on a circle that is
+
+
+@pytest.mark.parametrize("definition", ADAPTIVE)
+def test_just_not_too_far_out_a_deposit_is_where_it_should_be(definition):
+    sigma = 0.5  # whole multiples of its half are floats even there
+    center = np.array([0.9 * FARTHEST * sigma // 1])
+    state, near = (start(definition.replace(sigma=sigma), 300.0, (None,)) for _ in range(2))
+    state.deposit(center)
+    near.deposit(np.zeros(1))
+    shifts = np.linspace(-3, 3, 25)[:, None]
+    np.testing.assert_allclose(state.energies(center + shifts), near.energies(shifts), atol=2e-3 * 40)
