@@ -327,12 +327,13 @@ class TestFeelsTheBias:
     def test_integrator_that_knows_the_group(self, molecule, made):
         sampler = made()
         integrator = openmm.MTSLangevinIntegrator(300.0, 1.0, 0.004, [(31, 1), (0, 2)])
+        integrator.setRandomNumberSeed(2)
         simulation = app.Simulation(
             molecule.topology, sampler.system, integrator, openmm.Platform.getPlatformByName("Reference")
         )
         simulation.context.setPositions(molecule.positions)
-        sampler.step(simulation, 500)
-        assert sampler.trace.s[-1] == pytest.approx([0.2, -0.4], abs=0.8)
+        sampler.step(simulation, 5000)
+        assert sampler.trace.s[4:].mean(axis=0) == pytest.approx([0.2, -0.4], abs=0.5)
 
     def test_second_sampler_on_one_system(self, molecule, ala2, made):
         sampler = made()
