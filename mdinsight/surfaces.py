@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -80,21 +80,34 @@ def bin_edges(
     ParameterError
         If ``bins`` or ``limits`` do not fit the columns.
     """
-    counts = [bins] * columns if isinstance(bins, (int, np.integer)) else list(bins)
-    if len(counts) != columns or any(int(n) < 1 for n in counts):
+    counts: list[Any] = [bins] * columns if np.ndim(bins) == 0 else list(bins)  # type: ignore[arg-type]
+    whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 1 for n in counts)
+    if len(counts) != columns or not whole:
         raise ParameterError(f"bins={bins!r} does not fit {columns} columns; give one positive number, or one for each")
-    if limits is not None and columns == 1 and np.ndim(limits[0]) == 0:
-        limits = [tuple(limits)]  # type: ignore[list-item]
     if limits is None:
         limits = list(zip(rows.min(axis=0).astype(float), rows.max(axis=0).astype(float), strict=True))
-    if len(limits) != columns:
-        raise ParameterError(f"range={limits!r} does not fit {columns} columns; give (low, high) for each")
+    else:
+        limits = _limits(limits, columns)
     edges = []
     for (low, high), number in zip(limits, counts, strict=True):
         if not high > low:
             low, high = low - 0.5, low + 0.5
-        edges.append(np.linspace(low, high, int(number) + 1))
+        edges.append(np.linspace(low, high, number + 1))
     return edges
+
+
+def _limits(limits: Any, columns: int) -> list[tuple[float, float]]:
+    """(low, high) for each column; one column's may stand without a list round it."""
+    try:
+        given = np.array(limits, dtype=float).reshape(-1, 2) if columns == 1 else np.array(limits, dtype=float)
+        fits = given.shape == (columns, 2) and bool(np.isfinite(given).all())
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ParameterError(f"range={limits!r} does not fit {columns} columns; give (low, high) for each")
+    if not (given[:, 0] <= given[:, 1]).all():
+        raise ParameterError(f"range={limits!r} does not ascend; give (low, high) with low < high")
+    return [(float(low), float(high)) for low, high in given]
 
 
 def bin_index(rows: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:

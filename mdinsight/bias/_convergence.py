@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from mdinsight import units
+from mdinsight.bias._checks import whole
 from mdinsight.bias._free_energy import FreeEnergyDifference, difference, labels
 from mdinsight.bias._samples import State, sample_of
 from mdinsight.bias._trace import Trace
 from mdinsight.bias._weights import drift, kish
+from mdinsight.errors import ParameterError
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
 from mdinsight.words import counted
@@ -55,7 +56,7 @@ class Convergence(Record):
 
     def verdicts(self) -> tuple[Verdict, ...]:
         """What the difference rests on, each with what to do where it does not hold."""
-        return (*self.difference.verdicts(), self._halves(), *self._walkers(), self._weights(), self._bias())
+        return (*self.difference.verdicts(), self._halves(), *self._walkers(), self._weights())
 
     def _halves(self) -> Verdict:
         first, second = self.halves[0], self.halves[1]
@@ -91,15 +92,6 @@ class Convergence(Record):
         )
         return Verdict("weights", self.heaviest <= CONCENTRATED, says, remedy)
 
-    def _bias(self) -> Verdict:
-        kT = units.GAS_CONSTANT * self.temperature
-        if np.isnan(self.drift):
-            return Verdict(
-                "bias", False, "the last quarter of the run came to no place where it had been", "run longer"
-            )
-        says = f"the bias at the same place changed by {self.drift:.2g} kJ/mol from the third to the last quarter"
-        return Verdict("bias", self.drift <= kT, says, "run longer, until the bias no longer changes")
-
 
 def convergence(
     trace: Trace,
@@ -119,9 +111,18 @@ def convergence(
         As in :func:`free_energy_difference`.
     n_times
         At how many times the difference is computed.
+
+    Raises
+    ------
+    ParameterError
+        If the data are no trace, or ``n_times`` is no positive number.
     """
+    if not isinstance(trace, Trace):
+        raise ParameterError(f"convergence is that of a run over time; give its Trace, not a {type(trace).__name__}")
+    whole("n_times", n_times, what="number of times")
     sample, used = sample_of(trace, coordinates, discard)
     states, time = labels(A, B, sample, used), trace.time[used]
+    found = difference(sample, states, 1.0 - float(used.mean()), drift(trace))
     begin, end = float(time.min()), float(time.max())
     times = begin + (end - begin) * np.arange(1, n_times + 1) / n_times
     over_time = [_part(sample, states, time <= at + 1e-9 * (end - begin)) for at in times]
@@ -132,12 +133,12 @@ def convergence(
     return Convergence(
         times,
         _joined(over_time),
-        difference(sample, states, 1.0 - float(used.mean())),
+        found,
         _joined(halves),
         _joined(alone),
         kish(sample.log_weights),
         float(weights[: max(1, round(0.01 * len(weights)))].sum()),
-        drift(trace),
+        found.drift,
         sample.temperature,
     )
 

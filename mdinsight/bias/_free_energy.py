@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from mdinsight import units
 from mdinsight.bias import _pieces
 from mdinsight.bias._pieces import LEVEL, SHORT, Sample
 from mdinsight.bias._samples import Biased, State, members, sample_of, wrap
-from mdinsight.bias._weights import statistical_inefficiency
+from mdinsight.bias._trace import Trace
+from mdinsight.bias._weights import drift, statistical_inefficiency
 from mdinsight.errors import ParameterError
 from mdinsight.results import Estimate, Verdict
 from mdinsight.surfaces import REWEIGHTED, FreeEnergySurface, bin_edges, bin_index
@@ -41,6 +43,11 @@ class FreeEnergyDifference(Estimate):
         How many of the frames used are in A, and in B.
     held
         True if the runs were held at their places (umbrella windows), so that they need not cross.
+    drift
+        kJ/mol by which the bias at the same place still changed from the third to the last quarter of a trace; NaN if no
+        place was seen in both, or the data are no trace.
+    temperature
+        K, of a trace; None where the bias is not one that changes.
     """
 
     events: tuple[int, int] = (0, 0)
@@ -50,6 +57,8 @@ class FreeEnergyDifference(Estimate):
     discarded: float = 0.0
     frames: tuple[int, int] = (0, 0)
     held: bool = False
+    drift: float = math.nan
+    temperature: float | None = None
 
     def verdicts(self) -> tuple[Verdict, ...]:
         """Whether both states were seen, often enough, with frames enough."""
@@ -71,7 +80,16 @@ class FreeEnergyDifference(Estimate):
         if not (np.isfinite(self.low) and np.isfinite(self.high)):
             remedy = "run until each state was visited several times"
             found.append(Verdict("interval", False, "an end is open: single visits decide", remedy))
+        if self.temperature is not None:
+            found.append(self._bias(units.GAS_CONSTANT * self.temperature))
         return tuple(found)
+
+    def _bias(self, kT: float) -> Verdict:
+        if np.isnan(self.drift):
+            says = "the last quarter of the run came to no place where it had been"
+            return Verdict("bias", False, says, "run longer")
+        says = f"the bias at the same place changed by {self.drift:.2g} kJ/mol from the third to the last quarter"
+        return Verdict("bias", self.drift <= kT, says, "run longer, until the bias no longer changes")
 
 
 def free_energy_difference(
@@ -111,11 +129,11 @@ def free_energy_difference(
     Raises
     ------
     ParameterError
-        If A and B overlap or do not fit the frames.
+        If A and B overlap or do not fit the frames, or the trace is of another ``temperature``.
     """
     sample, used = sample_of(data, coordinates, discard, temperature)
     states = labels(A, B, sample, used)
-    return difference(sample, states, 1.0 - float(used.mean()))
+    return difference(sample, states, 1.0 - float(used.mean()), drift(data) if isinstance(data, Trace) else None)
 
 
 def labels(A: State, B: State, sample: Sample, used: np.ndarray) -> np.ndarray:
@@ -132,8 +150,10 @@ def labels(A: State, B: State, sample: Sample, used: np.ndarray) -> np.ndarray:
     return np.where(masks[0], 0, np.where(masks[1], 1, -1))
 
 
-def difference(sample: Sample, states: np.ndarray, discarded: float = 0.0) -> FreeEnergyDifference:
-    """F(1) - F(0) of a sample whose frames are labelled 0, 1 or -1."""
+def difference(
+    sample: Sample, states: np.ndarray, discarded: float = 0.0, changed: float | None = None
+) -> FreeEnergyDifference:
+    """F(1) - F(0) of a sample whose frames are labelled 0, 1 or -1; the bias changed so much in the end, if it did at all."""
     kT = units.GAS_CONSTANT * sample.temperature
     weights = sample.weights
     mass = np.array([weights[states == 0].sum(), weights[states == 1].sum()])
@@ -171,6 +191,8 @@ def difference(sample: Sample, states: np.ndarray, discarded: float = 0.0) -> Fr
         discarded,
         frames,
         sample.joined,
+        math.nan if changed is None else changed,
+        None if changed is None else sample.temperature,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mdinsight import units
-from mdinsight.bias._weights import kish
+from mdinsight.bias._weights import as_numbers, kish, shown
 from mdinsight.errors import DegenerateError, NonFiniteError, ParameterError
 from mdinsight.records import Model
 from mdinsight.results import Verdict
@@ -216,30 +216,32 @@ def mbar(
 
 
 def snapshot_of(steps: Any, snapshots: Any) -> np.ndarray:
-    """Which snapshot of a changing bias each frame belongs to: the latest that was taken at or before its step.
+    """Which snapshot of a changing bias each frame was sampled under: the latest that was taken before its step.
+
+    A frame of the very step of a snapshot came before that step's deposit, and belongs to the snapshot before. Step 0 is the
+    beginning: a frame of it belongs to a snapshot of it.
 
     Parameters
     ----------
     steps
         (n,) step of each frame.
     snapshots
-        Ascending steps at which the bias was saved.
+        Ascending steps at which the bias was saved, after the deposits of that step.
 
     Raises
     ------
     ParameterError
-        If a frame is older than the first snapshot, or the snapshots do not ascend.
+        If these are no steps, a frame is no younger than the first snapshot, or the snapshots do not ascend.
     """
-    at, taken = np.asarray(steps), np.asarray(snapshots)
-    if taken.ndim != 1 or not len(taken) or (np.diff(taken) <= 0).any():
+    at = as_numbers(steps, "steps", "give the step of each frame")
+    taken = as_numbers(snapshots, "snapshots", "give the steps at which the bias was saved")
+    if taken.ndim != 1 or not len(taken) or not (np.diff(taken) > 0).all():
+        raise ParameterError(f"snapshots={shown(snapshots)} do not ascend; give the steps at which the bias was saved")
+    if len(at) and not (at.min() > taken[0] or at.min() == taken[0] == 0):
         raise ParameterError(
-            f"snapshots={taken.tolist()[:5]} do not ascend; give the steps at which the bias was saved"
+            f"a frame is of step {at.min():g}, the first snapshot of step {taken[0]:g}; leave out what was sampled before it"
         )
-    if len(at) and at.min() < taken[0]:
-        raise ParameterError(
-            f"a frame is of step {at.min()}, the first snapshot of step {taken[0]}; leave earlier frames out"
-        )
-    return np.asarray(np.searchsorted(taken, at, side="right") - 1)
+    return np.asarray(np.maximum(np.searchsorted(taken, at, side="left") - 1, 0))
 
 
 def solve(relative: np.ndarray, counts: np.ndarray, tolerance: float = 1e-8) -> np.ndarray:
@@ -327,6 +329,8 @@ def _split(shared: np.ndarray, states: np.ndarray, least: float) -> list[np.ndar
 
 
 def _of_models(models: Any, coordinates: Sequence[Any], temperature: Any) -> tuple[np.ndarray, Any]:
+    if any(not hasattr(model, "potential") for model in models):
+        raise ParameterError(f"energies={shown(models)} are no bias models; give models, or leave coordinates= out")
     if len(models) != len(coordinates):
         raise ParameterError(
             f"{len(models)} bias models and {len(coordinates)} arrays of coordinates; give all frames' values of each model's "
@@ -346,7 +350,7 @@ def _of_models(models: Any, coordinates: Sequence[Any], temperature: Any) -> tup
 
 
 def _energies(energies: Any) -> np.ndarray:
-    table = np.asarray(energies, dtype=np.float64)
+    table = as_numbers(energies, "energies", "give (n_states, n_frames) kJ/mol, or bias models with coordinates=")
     if table.ndim != 2 or not table.size:
         raise ParameterError(f"energies have shape {table.shape}; give (n_states, n_frames) kJ/mol")
     bad = np.argwhere(~np.isfinite(table))
@@ -364,7 +368,7 @@ def _states(state: Any, counts: Any, n_states: int, n: int) -> np.ndarray:
     if counts is not None:
         sizes = np.asarray(counts)
         if sizes.shape != (n_states,) or sizes.dtype.kind not in "iu" or (sizes < 0).any() or sizes.sum() != n:
-            raise ParameterError(f"counts={sizes.tolist()[:8]} do not sum to {n} frames over {n_states} states")
+            raise ParameterError(f"counts={shown(counts)} do not sum to {n} frames over {n_states} states")
         return np.repeat(np.arange(n_states), sizes)
     labels = _label(state, n, "state")
     if labels.min() < 0 or labels.max() >= n_states:

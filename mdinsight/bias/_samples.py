@@ -11,7 +11,7 @@ from mdinsight import units
 from mdinsight.bias._mbar import Reweighting
 from mdinsight.bias._pieces import Sample
 from mdinsight.bias._trace import Trace
-from mdinsight.bias._weights import kept
+from mdinsight.bias._weights import as_numbers, kept, shown
 from mdinsight.errors import NonFiniteError, ParameterError, SelectionError
 from mdinsight.series import TimeSeries
 
@@ -27,6 +27,7 @@ def sample_of(
 ) -> tuple[Sample, np.ndarray]:
     """The frames that count, and the mask (n,) of them among all frames of the data."""
     if isinstance(data, Trace):
+        _same_temperature(temperature, data.temperature, "the trace")
         mask = kept(data, discard)
         used = data.take(mask)
         values, names, periods = used.s, used.names, used.periods
@@ -34,7 +35,15 @@ def sample_of(
             values, names, periods = columns_of(coordinates, len(data))
             values = values[mask]
         return _plain(used.log_weights(), used.walker, values, names, periods, used.temperature), mask
-    log_weights = data.log_weights if isinstance(data, Reweighting) else _log_weights(data[1])
+    if isinstance(data, Reweighting):
+        _same_temperature(temperature, data.temperature, "the reweighted data")
+        log_weights = data.log_weights
+    elif isinstance(data, (tuple, list)) and len(data) == 2:
+        log_weights = _log_weights(data[1])
+    else:
+        raise ParameterError(
+            f"data={shown(data)} are no biased frames; give a Trace, what mbar gave, or (coordinates, log weights)"
+        )
     mask = np.ones(len(log_weights), dtype=bool)
     if coordinates is None and not isinstance(data, Reweighting):
         coordinates = data[0]
@@ -71,12 +80,16 @@ def columns_of(coordinates: Any, n: int) -> tuple[np.ndarray, tuple[str, ...], t
     Raises
     ------
     ParameterError
-        If there is not one row for each frame.
+        If they are no numbers, or there is not one row for each frame.
     NonFiniteError
         If a value is NaN or infinite.
     """
     series = coordinates
     if not isinstance(series, TimeSeries):
+        if isinstance(coordinates, (str, bytes, Mapping)) or not np.iterable(coordinates):
+            raise ParameterError(
+                f"coordinates={shown(coordinates)} are none; give a TimeSeries, an array (n, d) or a list of arrays"
+            )
         series = TimeSeries([coordinates] if isinstance(coordinates, np.ndarray) else list(coordinates))
     rows = series.concatenated().astype(np.float64)
     if len(rows) != n:
@@ -143,7 +156,7 @@ def wrap(column: np.ndarray, period: float) -> np.ndarray:
 
 
 def _log_weights(values: Any) -> np.ndarray:
-    given = np.asarray(values, dtype=np.float64)
+    given = as_numbers(values, "the log weights", "give one number for each frame")
     if given.ndim != 1 or not len(given):
         raise ParameterError(f"the log weights have shape {given.shape}; give one number for each frame")
     if not np.isfinite(given).all():
@@ -158,6 +171,13 @@ def _runs(coordinates: Any, n: int) -> np.ndarray:
     if isinstance(coordinates, np.ndarray):
         return np.zeros(n, dtype=np.int64)
     return np.repeat(np.arange(len(coordinates)), [len(array) for array in coordinates])
+
+
+def _same_temperature(given: Any, known: float, what: str) -> None:
+    if given is not None and not np.isclose(units.temperature(given), known, rtol=1e-6, atol=0):
+        raise ParameterError(
+            f"temperature={given!r}, but {what} is of {known:g} K, and weights hold at that temperature alone; leave it out"
+        )
 
 
 def _required(temperature: Any) -> Any:

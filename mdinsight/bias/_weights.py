@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +23,7 @@ SETTLED = 1.0
 def frame_weights(trace: Trace, discard: float | str = "auto") -> np.ndarray:
     """The weights (n,) of a biased run's frames in the unbiased ensemble; they sum to 1, dropped frames have 0.
 
-    Weights are exp((V - c(t)) / kT), V the bias at that moment and c(t) the offset of metadynamics (10.1021/jp504920s; OPES
+    Weights are exp((V - c(t)) / kT), V the bias at that moment and c(t) the offset of metadynamics, see :func:`offsets` (OPES
     has none, 10.1021/acs.jpclett.0c00497). While the bias still grows at places already visited, a frame weighs
     what the bias happened to be then: the same conformation ten times as much or as little a moment later. Such frames
     of the beginning are not comparable with later ones and are dropped.
@@ -45,14 +46,17 @@ def kept(trace: Trace, discard: float | str = "auto") -> np.ndarray:
     Raises
     ------
     ParameterError
-        If the fraction is not in [0, 1), or the trace is empty.
+        If the fraction is not in [0, 1) or leaves nothing, or the trace is empty.
     """
     if not len(trace):
         raise ParameterError("the trace has no rows; run the biased simulation first")
-    fraction = transient(trace) if discard == "auto" else discard
-    if isinstance(fraction, (str, bool)) or not 0.0 <= fraction < 1.0:
+    fraction = transient(trace) if isinstance(discard, str) and discard == "auto" else discard
+    if isinstance(fraction, bool) or not isinstance(fraction, numbers.Real) or not 0.0 <= fraction < 1.0:
         raise ParameterError(f'discard={discard!r} is no fraction of the run; give a number from 0 to 1, or "auto"')
-    return _progress(trace) >= fraction
+    mask = np.asarray(_progress(trace) >= fraction)
+    if not mask.any():
+        raise ParameterError(f"discard={discard!r} leaves none of {len(trace)} rows; give a smaller fraction")
+    return mask
 
 
 def transient(trace: Trace) -> float:
@@ -64,7 +68,14 @@ def transient(trace: Trace) -> float:
     themselves, where it is more: neighbours are not at one point). Only the bias at the same place is compared,
     never where the run was: so the choice does not favour runs by what they found, and of a bias that does not change
     nothing is dropped.
+
+    Raises
+    ------
+    ParameterError
+        If the trace is empty.
     """
+    if not len(trace):
+        raise ParameterError("the trace has no rows; run the biased simulation first")
     apart = _changes(trace, 0.5, np.linspace(0, 0.5, CHUNKS // 2 + 1))
     if not np.isfinite(apart).any():
         return 0.0
@@ -74,8 +85,8 @@ def transient(trace: Trace) -> float:
 
 
 def drift(trace: Trace) -> float:
-    """How much the bias still changed at the same place, from the third to the last quarter, in kJ/mol; NaN where no
-    place was visited in both."""
+    """How much the bias (less the offset) still changed at the same place, from the third to the last quarter, in kJ/mol;
+    NaN where no place was visited in both."""
     return float(_changes(trace, 0.75, np.array([0.5, 0.75]))[0] * trace.kT)
 
 
@@ -113,7 +124,7 @@ def effective_sample_size(
     labels = np.zeros(len(weights), dtype=np.int64) if runs is None else np.asarray(runs)
     if observable is None:
         return kish(np.log(np.maximum(weights, 1e-300))) / statistical_inefficiency(weights, labels, within)
-    values = np.asarray(observable, dtype=np.float64).reshape(-1)
+    values = as_numbers(observable, "the observable", "give one number for each frame").reshape(-1)
     if values.shape != weights.shape or labels.shape != weights.shape:
         raise ParameterError(
             f"{len(weights)} weights, {len(values)} values and {len(labels)} labels of runs; give one of each for a frame"
@@ -163,9 +174,32 @@ def statistical_inefficiency(series: np.ndarray, runs: np.ndarray | None = None,
     return max(1.0, 1.0 + 2.0 * float(total[1:stop].sum()) / float(total[0]))
 
 
+def as_numbers(values: Any, what: str, remedy: str) -> np.ndarray:
+    """A float64 array of whatever shape.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot be made of the values.
+    """
+    try:
+        given = np.asarray(values)
+        if given.dtype.kind in "fiub":
+            return given.astype(np.float64)
+    except ValueError:  # rows of different lengths
+        pass
+    raise ParameterError(f"{what}={shown(values)} are no numbers; {remedy}")
+
+
+def shown(value: Any) -> str:
+    """A value in a message; what is long by its type."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"<{type(value).__name__}>"
+
+
 def _relative(log_weights: Any) -> np.ndarray:
     """Weights (n,), the largest 1."""
-    values = np.asarray(log_weights, dtype=np.float64).reshape(-1)
+    values = as_numbers(log_weights, "the log weights", "give one number for each frame").reshape(-1)
     if np.isnan(values).any() or (values == np.inf).any():
         raise NonFiniteError(
             f"the logarithm of the weight of frame {int(np.argmax(~(values < np.inf)))} is not finite; leave that frame out"

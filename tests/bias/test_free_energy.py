@@ -300,5 +300,31 @@ def test_refusals() -> None:
         free_energy_difference(trace, LEFT, RIGHT, np.where(np.arange(500) == 3, np.nan, 0.0))
     with pytest.raises(NonFiniteError, match="log weight of frame 2"):
         free_energy_difference((np.zeros(3), [0.0, 1.0, np.nan]), LEFT, RIGHT, temperature=300)
+    with pytest.raises(ParameterError, match="temperature=400, but the trace is of 300 K"):
+        free_energy_difference(trace, LEFT, RIGHT, temperature=400)
+    assert free_energy_difference(trace, LEFT, RIGHT, temperature="300 K") == free_energy_difference(trace, LEFT, RIGHT)
+    with pytest.raises(ParameterError, match="discard=None is no fraction"):
+        free_energy_difference(trace, LEFT, RIGHT, discard=None)
+    with pytest.raises(ParameterError, match=r"discard=0.99999 leaves none of 500 rows"):
+        free_energy_difference(trace, LEFT, RIGHT, discard=0.99999)
+    for wrong in (5, "x"):
+        with pytest.raises(ParameterError, match=f"coordinates={wrong!r} are none"):
+            free_energy_difference(trace, LEFT, RIGHT, coordinates=wrong)
+    for wrong in (None, "x", trace.s):
+        with pytest.raises(ParameterError, match="no biased frames; give a Trace"):
+            free_energy_difference(wrong, LEFT, RIGHT)
+    with pytest.raises(ParameterError, match=r"log weights=.* are no numbers"):
+        free_energy_difference((trace.s, ["a"] * 500), LEFT, RIGHT, temperature=300)
+    for wrong in (0, None, -1, 2.5):
+        with pytest.raises(ParameterError, match="n_times"):
+            convergence(trace, LEFT, RIGHT, n_times=wrong)
+    with pytest.raises(ParameterError, match="give its Trace, not a tuple"):
+        convergence((trace.s, trace.bias), LEFT, RIGHT)
+    for wrong in ("x", None, 2.5, 0, [5, 5]):
+        with pytest.raises(ParameterError, match="bins="):
+            free_energy_surface(trace, bins=wrong)
+    for wrong in ("x", 5, [(0, 1), (0, 1)], [(1, 0)], [(0, np.nan)]):
+        with pytest.raises(ParameterError, match="range="):
+            free_energy_surface(trace, range=wrong)
     with pytest.raises(ParameterError, match="give temperature="):
         free_energy_difference((np.zeros(3), np.zeros(3)), LEFT, RIGHT)

@@ -161,7 +161,7 @@ def test_snapshots_of_a_growing_bias() -> None:
     snapshots = np.arange(9) * 1000
     steps = np.sort(rng.integers(0, 9000, 9 * n))
     state = snapshot_of(steps, snapshots)
-    assert snapshot_of([0, 999, 1000, 8999, 99999], snapshots).tolist() == [0, 0, 1, 8, 8]
+    assert snapshot_of([0, 999, 1000, 1001, 8999, 99999], snapshots).tolist() == [0, 0, 0, 1, 8, 8]
     bias = -U + U.min() + 0.5 * GRID
     x = np.concatenate([draw(U + h * bias, (state == k).sum(), rng) for k, h in enumerate(heights)])
     energies = kT * np.array([h * np.interp(x, GRID, bias) for h in heights])
@@ -173,6 +173,10 @@ def test_snapshots_of_a_growing_bias() -> None:
         snapshot_of([500], snapshots[1:])
     with pytest.raises(ParameterError, match="do not ascend"):
         snapshot_of([500], [3, 3])
+    with pytest.raises(ParameterError, match="first snapshot of step 1000"):
+        snapshot_of([1000, 1001], snapshots[1:])  # sampled before the deposit of that step
+    with pytest.raises(ParameterError, match="steps='x' are no numbers"):
+        snapshot_of("x", snapshots)
 
 
 def test_one_static_bias_is_plain_reweighting() -> None:

@@ -110,8 +110,9 @@ def test_fraction_given() -> None:
     for wrong in (1.0, -0.1, "all", True, np.nan):
         with pytest.raises(ParameterError, match="discard"):
             frame_weights(trace, discard=wrong)
-    with pytest.raises(ParameterError, match="no rows"):
-        frame_weights(trace.take(slice(0, 0)))
+    for use in (frame_weights, transient):
+        with pytest.raises(ParameterError, match="no rows"):
+            use(trace.take(slice(0, 0)))
 
 
 def test_statistical_inefficiency_is_pymbars() -> None:
