@@ -25,6 +25,7 @@ from mdinsight.bias._free_energy import FreeEnergyDifference, free_energy_differ
 from mdinsight.bias._hills import Hills, read_hills, write_hills
 from mdinsight.bias._mbar import Reweighting, mbar, snapshot_of
 from mdinsight.bias._model import BiasModel
+from mdinsight.bias._offsets import offsets
 from mdinsight.bias._plumed import to_plumed
 from mdinsight.bias._sampler import Sampler
 from mdinsight.bias._save import MDState, SavedRun
@@ -60,6 +61,7 @@ __all__ = [
     "from_deeptime",
     "from_mlcolvar",
     "mbar",
+    "offsets",
     "read_colvar",
     "read_hills",
     "read_trace",

@@ -19,6 +19,7 @@ from mdinsight.bias._definitions import Potential
 from mdinsight.bias._force import Callback, python_force
 from mdinsight.bias._live import State
 from mdinsight.bias._model import BiasModel
+from mdinsight.bias._record import Recorder
 from mdinsight.bias._save import SavedRun, md_state, restore_md
 from mdinsight.bias._shared import SharedBias
 from mdinsight.bias._states import arrays_of, start_all
@@ -114,10 +115,9 @@ class Sampler:
         self._adaptive = [state for state in self.states if state.pace is not None]
         self._program = self.bound.program()
         self._program.bind(self.states)
-        self._rows: list[tuple[float, ...]] = []
-        self._earlier: Trace | None = None
+        self._recorder = Recorder(self.coordinate, self.temperature)
         self._last: dict[int, Any] = {}
-        self._done = self._recorded = 0
+        self._done = 0
         self._broken = ""
         self._aside = Path()
         self._stepping = threading.Lock()
@@ -154,13 +154,11 @@ class Sampler:
 
     @property
     def trace(self) -> Trace:
-        """What was recorded: coordinates and energies of the bias, a row every ``record`` steps of each walker."""
-        new = self._new_rows()
-        if self._earlier is not None:
-            new = new if not len(self._rows) else Trace.concatenate([self._earlier, new])
-            self._earlier, self._rows = (new if self._rows else self._earlier), []
-            return self._earlier
-        return new
+        """What was recorded: coordinates and energies of the bias, a row every ``record`` steps of each walker.
+
+        Its ``offset`` is the c(t) of metadynamics that follows from all frames so far; 0 for other potentials.
+        """
+        return self._recorder.reweighted(self.states)
 
     def walker_seed(self, walker: int | None = None) -> int:
         """The seed for a walker's integrator, by default this process's: a function of the run's seed and the walker alone."""
@@ -349,11 +347,11 @@ class Sampler:
                 at.append(self._look(walker, number))
             except NonFiniteError as error:
                 raise self._broke_down(walker, number, str(error)) from error
-        if done % self.record == 0 and done > self._recorded:
-            self._rows += [
-                self._row(each, self.walker + n, done, s) for n, (each, s) in enumerate(zip(walkers, at, strict=True))
-            ]
-            self._recorded = done
+        if done % self.record == 0 and done > self._recorder.last:
+            for number, (walker, s) in enumerate(zip(walkers, at, strict=True)):
+                time = walker.context.getTime()
+                self._recorder.add(self.walker + number, done, time.value_in_unit(time.unit), s, self.states)
+            self._recorder.last = done
         for state in self._adaptive:
             if state.observe_every and done % state.observe_every == 0:
                 for number, s in enumerate(at):
@@ -392,18 +390,6 @@ class Sampler:
         self._last[number] = state
         return s
 
-    def _row(self, walker: Any, number: int, step: int, s: np.ndarray) -> tuple[float, ...]:
-        bias = fixed = offset = 0.0
-        for state in self.states:
-            energy = state.energy(s[list(state.axes)])
-            if state.pace is None:
-                fixed += energy
-            else:
-                bias += energy
-                offset += state.offset()
-        time = walker.context.getTime()
-        return (number, step, time.value_in_unit(time.unit), *s, bias, fixed, offset)
-
     def _changed(self, walkers: Sequence[Any]) -> None:
         self._program.bind(self.states)
         if self._native is None:
@@ -414,22 +400,6 @@ class Sampler:
             except MdinsightError as error:
                 self._broken = str(error)
                 raise
-
-    def _new_rows(self) -> Trace:
-        dim = self.coordinate.dim
-        table = np.array(self._rows, np.float64).reshape(-1, 6 + dim)
-        return Trace(
-            self.coordinate.names,
-            self.coordinate.periods,
-            self.temperature,
-            table[:, 0].astype(np.int32),
-            table[:, 1].astype(np.int64),
-            table[:, 2],
-            table[:, 3 : 3 + dim],
-            table[:, 3 + dim],
-            table[:, 4 + dim],
-            table[:, 5 + dim],
-        )
 
     # -- saving --------------------------------------------------------------------------------------------------------
 
@@ -449,7 +419,7 @@ class Sampler:
             self.record,
             self.form,
             self.system_hash,
-            self.trace,
+            self._recorder.recorded(),
             md_state(walkers),
             {} if self.shared is None else self.shared.saved(),
         )
@@ -472,8 +442,8 @@ class Sampler:
             self.shared.restore(run.shared)
         self.states = run.model.states()
         self._adaptive = [state for state in self.states if state.pace is not None]
-        self._rows, self._earlier, self._broken = [], run.trace, ""
-        self._done = self._recorded = run.md[0].step
+        self._recorder.take_up(run.trace, run.md[0].step)
+        self._done, self._broken = run.md[0].step, ""
         if self._native is not None:
             self._native.states = self.states
         restore_md(walkers, run.md)

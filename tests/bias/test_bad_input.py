@@ -578,7 +578,7 @@ def test_what_each_column_of_the_trace_adds_up(sampler, simulate, bare, molecule
     for _ in range(18):
         before, offset = made.model, sum(state.offset() for state in made.states)
         made.step(simulation, 10)
-        trace = made.trace
+        trace = made._recorder.recorded()
         s = trace.s[-1]
         d = (s[0] - 0.5 + math.pi) % (2 * math.pi) - math.pi
         fixed = frozen.potential(s[None])[0] + 3.5 * d * d
