@@ -60,10 +60,10 @@ class Distances(Feature):
             raise ParameterError("Distances needs either a selection (and, if wanted, another) or pairs=")
         if self.pairs is not None:
             table = atom_table(self.pairs, 2, "Distances")
-            if (table[:, 0] == table[:, 1]).any():
+            alone = np.flatnonzero(table[:, 0] == table[:, 1])
+            if len(alone):
                 raise ParameterError(
-                    f"Distances: pair {int(np.argmax(table[:, 0] == table[:, 1]))} is an atom with itself, whose distance is always 0; "
-                    "leave it out"
+                    f"Distances: pair {alone[0]} is atom {table[alone[0], 0]} with itself, which is always 0 apart; leave it out"
                 )
             object.__setattr__(self, "pairs", table)
         if not isinstance(self.exclude, int) or self.exclude < 0:
