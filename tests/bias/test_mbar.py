@@ -154,6 +154,23 @@ def test_intervals_cover() -> None:
     assert np.mean(inside) >= 0.88 and abs(np.mean(off)) < 0.3 and found.held
 
 
+def test_windows_on_the_way_to_equilibrium_are_refused() -> None:
+    """Each window begins where it was dragged from, to the left of where it ends; sound windows pass."""
+    held = {"sound": [], "dragged": []}
+    for seed in range(30):
+        x, energies = windows(100, 300 + seed)
+        late = x.copy().reshape(13, 100)
+        late[:, :50] -= 0.12 * np.exp(-np.arange(50) / 25)
+        dragged = late.ravel()
+        for name, frames in (("sound", x), ("dragged", dragged)):
+            u = np.array([harmonic(frames, c) for c in CENTRES])
+            found = free_energy_difference(mbar(u, counts=[100] * 13, temperature=300), LEFT, RIGHT, series(frames))
+            (verdict,) = [each for each in found.verdicts() if each.subject == "halves"]
+            held[name].append(verdict.holds)
+    assert np.mean(held["sound"]) >= 0.85
+    assert np.mean(held["dragged"]) <= 0.3
+
+
 def test_snapshots_of_a_growing_bias() -> None:
     """One run under a bias that grows: frames between two snapshots belong to the earlier; exact again."""
     rng = np.random.default_rng(6)
