@@ -94,7 +94,9 @@ class FreeEnergyDifference(Estimate):
         says = f"{first:.3g} kJ/mol from the first half of each window, {second:.3g} from the second"
         # the difference of two halves scatters twice as much as the whole
         holds = abs(second - first) <= float(self.high - self.low)
-        return Verdict("halves", bool(holds), says, "start each window in equilibrium (longer relaxation), and run longer")
+        return Verdict(
+            "halves", bool(holds), says, "start each window in equilibrium (longer relaxation), and run longer"
+        )
 
     def _bias(self, kT: float) -> Verdict:
         if np.isnan(self.drift):

@@ -158,7 +158,7 @@ def test_windows_on_the_way_to_equilibrium_are_refused() -> None:
     """Each window begins where it was dragged from, to the left of where it ends; sound windows pass."""
     held = {"sound": [], "dragged": []}
     for seed in range(30):
-        x, energies = windows(100, 300 + seed)
+        x, _ = windows(100, 300 + seed)
         late = x.copy().reshape(13, 100)
         late[:, :50] -= 0.12 * np.exp(-np.arange(50) / 25)
         dragged = late.ravel()
