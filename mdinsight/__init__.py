@@ -13,20 +13,40 @@ from typing import TYPE_CHECKING, Any
 from mdinsight._version import __version__
 
 if TYPE_CHECKING:
-    from mdinsight import analysis, bias, cvs, errors, features, msm, plots, report, states, trajectories, units
+    from mdinsight import (
+        adaptive,
+        analysis,
+        bias,
+        cvs,
+        engine,
+        errors,
+        features,
+        msm,
+        plots,
+        report,
+        states,
+        store,
+        trajectories,
+        units,
+    )
     from mdinsight.records import load
     from mdinsight.series import TimeSeries
     from mdinsight.trajectories import open
 
-_ROOMS = ("analysis", "bias", "cvs", "features", "msm", "plots", "report", "states", "trajectories", "errors", "units")
+_ROOMS = (
+    *("adaptive", "analysis", "bias", "cvs", "engine", "features", "msm", "plots", "report", "states", "store"),
+    *("trajectories", "errors", "units"),
+)
 _NAMES = {"open": "mdinsight.trajectories", "load": "mdinsight.records", "TimeSeries": "mdinsight.series"}
 
 __all__ = [
     "TimeSeries",
     "__version__",
+    "adaptive",
     "analysis",
     "bias",
     "cvs",
+    "engine",
     "errors",
     "features",
     "load",
@@ -35,6 +55,7 @@ __all__ = [
     "plots",
     "report",
     "states",
+    "store",
     "trajectories",
     "units",
 ]

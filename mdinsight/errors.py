@@ -68,6 +68,22 @@ class InstabilityError(MdinsightError, RuntimeError):
     """Molecular dynamics broke down (NaN positions or energies); the message says where its state was saved."""
 
 
+class StoreError(MdinsightError, OSError):
+    """A run directory is not one, is in use by another process, of another version, or what it holds was damaged."""
+
+
+class PlanError(ParameterError):
+    """A plan cannot be carried out, or is not the plan that a run was begun with; the message names what differs."""
+
+
+class ForceFieldError(MdinsightError, ValueError):
+    """A molecule cannot be parametrised; the message names the residue and what to give."""
+
+
+class WorkerError(MdinsightError, RuntimeError):
+    """The workers that run the segments keep dying; what is committed is safe."""
+
+
 class NotFittedError(MdinsightError, AttributeError):
     """An estimator is asked for its model before ``fit``."""
 
