@@ -130,6 +130,15 @@ class State:
             If they are NaN or infinite; nothing is changed.
         """
 
+    def relocate(self) -> None:
+        """Be told that the walker goes on at another place than where it was observed last."""
+
+    def settle(self, first: Sequence[np.ndarray]) -> None:
+        """Take a common width from the first deposits of several walkers, if the widths are measured once and are not known."""
+
+    def pool(self, base: State, ends: Sequence[State]) -> None:
+        """Take up what walkers that began with ``base`` had observed in the end."""
+
     def deposit(self, s: np.ndarray, walker: int = 0) -> np.ndarray:
         """Deposit at s (dim,).
 

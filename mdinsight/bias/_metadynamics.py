@@ -78,6 +78,20 @@ class MetadynamicsState(State):
         if self._sigma is None and not self._widths.observe(np.ascontiguousarray(s, np.float64), walker):
             raise NonFiniteError(f"the coordinates are {np.asarray(s)}; look at the frame that they come from")
 
+    def relocate(self) -> None:
+        """See :meth:`State.relocate`."""
+        self._widths.relocate()
+
+    def settle(self, first: Sequence[np.ndarray]) -> None:
+        """See :meth:`State.settle`: the narrowest, since wide hills hide a narrow basin and narrow ones only fill slowly."""
+        if self._sigma is None and len(first):
+            self._set_sigma(np.min([self._checked(deposit)[self.dim : -1] for deposit in first], axis=0))
+
+    def pool(self, base: State, ends: Sequence[State]) -> None:
+        """See :meth:`State.pool`."""
+        rows = [np.array(state._widths.rows) for state in (base, *ends)]  # type: ignore[attr-defined]
+        self._widths.pool(rows[0], rows[1:])
+
     def _checked(self, deposit: np.ndarray) -> np.ndarray:
         deposit = self._deposit(deposit, 2 * self.dim + 1)
         if not deposit.size:

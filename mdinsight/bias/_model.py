@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from mdinsight import units
+from mdinsight.bias import _checks
 from mdinsight.bias._coordinate import Coordinate
 from mdinsight.bias._definitions import Potential
 from mdinsight.bias._live import State
-from mdinsight.bias._states import restore_all
+from mdinsight.bias._states import arrays_of, restore_all, start_all
 from mdinsight.errors import BiasError, ParameterError
 from mdinsight.records import Model
 from mdinsight.series import TimeSeries, as_series
@@ -36,6 +37,34 @@ class BiasModel(Model):
     potentials: tuple[Potential, ...]
     temperature: float
     arrays: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def empty(
+        cls,
+        coordinate: Any,
+        potentials: Potential | Sequence[Potential],
+        temperature: Any = 300.0,
+        topology: Any = None,
+    ) -> BiasModel:
+        """The bias before the first deposit: what a run begins with.
+
+        Parameters
+        ----------
+        coordinate, potentials, temperature
+            As for :class:`Sampler`.
+        topology
+            Needed where the coordinate is features alone; see :meth:`Coordinate.of`.
+
+        Raises
+        ------
+        ParameterError, GradientError, BiasError
+            As by :class:`Sampler`, of which nothing else is needed.
+        """
+        found, given = Coordinate.of(coordinate, topology), _checks.potentials_of(potentials)
+        _checks.same_coordinate(given, found)
+        kelvin = units.temperature(temperature)
+        states = start_all(given, kelvin, found.periods, names=found.names)
+        return cls(found, given, kelvin, arrays_of(given, states))
 
     @property
     def kT(self) -> float:

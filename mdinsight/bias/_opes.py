@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -112,6 +112,21 @@ class OPESState(State):
             return
         if not self._widths.observe(np.ascontiguousarray(s, np.float64), walker):
             raise NonFiniteError(f"the coordinates are {np.asarray(s)}; look at the frame that they come from")
+
+    def relocate(self) -> None:
+        """See :meth:`State.relocate`."""
+        self._widths.relocate()
+
+    def pool(self, base: State, ends: Sequence[State]) -> None:
+        """See :meth:`State.pool`."""
+        self._widths.pool(self._spread(base), [self._spread(end) for end in ends])
+
+    def _spread(self, other: Any) -> np.ndarray:
+        """What another one has observed, as under the bias if there is one here and was none there; see ``_put``."""
+        rows = np.array(other._widths.rows)
+        if self.n_deposits and not other.n_deposits:
+            rows[:, 1 + self.dim :] *= self.gamma
+        return rows
 
     def _checked(self, deposit: np.ndarray) -> np.ndarray:
         deposit = self._deposit(deposit, 2 * self.dim + 1)

@@ -14,15 +14,15 @@ import numpy as np
 
 from mdinsight import seeds, units
 from mdinsight.bias import _checks
-from mdinsight.bias._coordinate import Coordinate
 from mdinsight.bias._definitions import Potential
 from mdinsight.bias._force import Callback, python_force
 from mdinsight.bias._live import State
+from mdinsight.bias._merge import begin
 from mdinsight.bias._model import BiasModel
 from mdinsight.bias._record import Recorder
 from mdinsight.bias._save import SavedRun, md_state, restore_md
 from mdinsight.bias._shared import SharedBias
-from mdinsight.bias._states import arrays_of, start_all
+from mdinsight.bias._states import arrays_of
 from mdinsight.bias._trace import Trace
 from mdinsight.errors import BiasError, InstabilityError, MdinsightError, NonFiniteError, ParameterError
 from mdinsight.progress import Progress, track
@@ -46,7 +46,10 @@ class Sampler:
         One or more of :class:`OPES`, :class:`Metadynamics`, :class:`Umbrella`, :class:`LowerWall`, :class:`UpperWall`,
         :class:`Fixed`.
     temperature
-        K, the same as the integrator's.
+        K, the same as the integrator's; by default 300, or that of ``start``.
+    start
+        The bias that another run had built up, as :attr:`model` or :func:`merged` has it: the run goes on depositing on it.
+        Coordinate, potentials and temperature are its own, and may be left out.
     seed
         Of the run; each walker's own seed follows from it, see :meth:`walker_seed`.
     every
@@ -63,11 +66,16 @@ class Sampler:
     shared, walker, exchange
         A folder in which processes share one bias, the number of this one's walker in it, from 0, and the steps between
         exchanges (by default 10 paces). All else must be the same for all, the seed too.
+    aside
+        Folder in which the state of a walker that breaks down is saved; by default that of the saved run, else the working
+        directory.
 
     Raises
     ------
     GradientError, TopologyError, ParameterError, DegenerateError
         If the coordinate cannot be biased in this system; the message says why and what to do.
+    BiasError
+        If coordinate, potentials or temperature are given and are not those of ``start``; the message names which.
 
     Examples
     --------
@@ -81,10 +89,11 @@ class Sampler:
         self,
         system: Any,
         topology: Any,
-        coordinate: Any,
-        potentials: Potential | Sequence[Potential],
-        temperature: Any = 300.0,
+        coordinate: Any = None,
+        potentials: Potential | Sequence[Potential] | None = None,
+        temperature: Any = ...,
         *,
+        start: BiasModel | None = None,
         seed: int = 0,
         every: int = 1,
         form: str = "auto",
@@ -94,11 +103,13 @@ class Sampler:
         shared: str | os.PathLike[str] | None = None,
         walker: int = 0,
         exchange: int | None = None,
+        aside: str | os.PathLike[str] = "",
     ) -> None:
         self.topology = _checks.topology_of(topology)
-        self.coordinate = Coordinate.of(coordinate, self.topology)
-        self.potentials = _checks.potentials_of(potentials)
-        self.temperature = units.temperature(temperature)
+        self.start = begin(start, coordinate, potentials, temperature, self.topology)
+        self.coordinate, self.potentials = self.start.coordinate, self.start.potentials
+        self.temperature = self.start.temperature
+        self.continued = start is not None
         self.seed = seed
         self.walker = walker
         self.walker_seed()  # refuses what is no seed
@@ -109,7 +120,9 @@ class Sampler:
         _checks.same_coordinate(self.potentials, self.coordinate)
         self.bound = self.coordinate.bind(self.topology, "the system's topology")
         self.system_hash = _checks.system_hash(system)
-        self.states = start_all(self.potentials, self.temperature, self.coordinate.periods, names=self.coordinate.names)
+        self.states = self.start.states()
+        for state in self.states:
+            state.relocate()
         self.pace = _checks.common_pace(self.states)
         self.record = _checks.whole("record", record) if record is not None else self.pace or 500
         self._adaptive = [state for state in self.states if state.pace is not None]
@@ -119,7 +132,8 @@ class Sampler:
         self._last: dict[int, Any] = {}
         self._done = 0
         self._broken = ""
-        self._aside = Path()
+        self._aside = Path(aside)
+        self._deposits: dict[int, list[np.ndarray]] = {state.source: [] for state in self._adaptive}
         self._stepping = threading.Lock()
         self._periodic = bool(system.usesPeriodicBoundaryConditions())
         self._native: Any = None
@@ -159,6 +173,17 @@ class Sampler:
         Its ``offset`` is the c(t) of metadynamics that follows from all frames so far; 0 for other potentials.
         """
         return self._recorder.reweighted(self.states)
+
+    def deposits(self) -> list[np.ndarray]:
+        """What the walkers of this Sampler have deposited since it was made, or since :meth:`load`: what :func:`merged` takes.
+
+        Returns
+        -------
+        list of ndarray of shape (n_deposits, length)
+            One for each adaptive potential, in the order of ``potentials``; rows in the order in which they were made.
+        """
+        lengths = {state.source: 2 * state.dim + 1 for state in self._adaptive}
+        return [np.array(made).reshape(-1, lengths[source]) for source, made in self._deposits.items()]
 
     def walker_seed(self, walker: int | None = None) -> int:
         """The seed for a walker's integrator, by default this process's: a function of the run's seed and the walker alone."""
@@ -362,6 +387,8 @@ class Sampler:
             for state, deposits in made:
                 for deposit in deposits:
                     state.apply(deposit)
+                    if deposit.size:
+                        self._deposits[state.source].append(deposit)
                     if self.shared is not None:
                         self.shared.keep(state, deposit, done)
         finally:
@@ -442,6 +469,7 @@ class Sampler:
             self.shared.restore(run.shared)
         self.states = run.model.states()
         self._adaptive = [state for state in self.states if state.pace is not None]
+        self._deposits = {state.source: [] for state in self._adaptive}
         self._recorder.take_up(run.trace, run.md[0].step)
         self._done, self._broken = run.md[0].step, ""
         if self._native is not None:

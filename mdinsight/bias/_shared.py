@@ -99,6 +99,8 @@ class SharedBias:
             "the seed of the run": int(sampler.seed),
             "the system (its forces or parameters)": sampler.system_hash,
         }
+        if sampler.continued:
+            identity["the bias that it begins with"] = sampler.start.hash
         return cls(folder, walker, identity, 10 * max(paces) if every is None else whole("exchange", every))
 
     def close(self) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,6 +24,8 @@ def _observe(s, periods, row, window):
     row[0] += 1.0
     tau = min(row[0], window)
     for i in range(dim):
+        if math.isnan(row[1 + i]):
+            row[1 + i] = s[i]
         before = s[i] - row[1 + i]
         if periods[i] > 0.0:
             before -= periods[i] * math.floor(before / periods[i] + 0.5)
@@ -38,7 +41,8 @@ class Widths:
     """Mean square deviation of the coordinates from their running mean, of each walker apart.
 
     The mean forgets what lies more than ``window`` observations back, so that a walker which changes basins measures the
-    width of a basin, not the distance between them. Rows: count, means, sums of squares.
+    width of a basin, not the distance between them. Rows: count, means, sums of squares. A mean that is NaN begins at the next
+    value.
     """
 
     def __init__(self, periods: np.ndarray, window: int) -> None:
@@ -77,3 +81,31 @@ class Widths:
     def scale(self, factor: float) -> None:
         """Multiply what was measured so far."""
         self.rows[:, 1 + len(self.periods) :] *= factor
+
+    def relocate(self) -> None:
+        """Put what all walkers measured in one row, whose walker goes on at another place: the way there is no fluctuation."""
+        if len(self.rows):
+            self.rows = _total(self.rows)[None]
+            self.rows[:, 1 : 1 + len(self.periods)] = np.nan
+
+    def pool(self, base: np.ndarray, ends: Sequence[np.ndarray]) -> None:
+        """Take up what several walkers had measured in the end, that which they began with counted once."""
+        seen = [rows for rows in ends if len(rows)]
+        if len(seen) <= 1:
+            self.rows = np.array(seen[0] if seen else base)
+            return
+        total = sum((_total(rows) for rows in seen[1:]), _total(seen[0]))
+        if len(base):
+            total = total - (len(seen) - 1) * _total(base)
+        dim = len(self.periods)
+        total[1 : 1 + dim] = seen[0][0, 1 : 1 + dim]
+        total[1 + dim :] = np.maximum(total[1 + dim :], 0.0)
+        self.rows = total[None]
+
+
+def _total(rows: np.ndarray) -> np.ndarray:
+    """One row for all; its means are those of the first."""
+    total: np.ndarray = rows.sum(axis=0)
+    dim = (rows.shape[1] - 1) // 2
+    total[1 : 1 + dim] = rows[0, 1 : 1 + dim]
+    return total
