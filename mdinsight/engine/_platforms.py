@@ -66,3 +66,8 @@ def _answers(name: str) -> bool:
     except openmm.OpenMMException:
         return False
     return True
+
+
+def properties(platform: Any) -> dict[str, str]:
+    """What makes a platform's arithmetic repeat, where it can."""
+    return {"DeterministicForces": "true"} if "DeterministicForces" in platform.getPropertyNames() else {}

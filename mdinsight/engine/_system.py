@@ -1,29 +1,18 @@
-"""A molecule made ready for MD: forces, atoms, positions, and the conditions that it is run under."""
+"""A molecule made ready for MD, out of what a user has."""
 
 from __future__ import annotations
 
-import dataclasses
-from functools import cached_property
+import os
+from collections.abc import Sequence
 from typing import Any
 
-import mdtraj
-import numpy as np
-
 from mdinsight import units
-from mdinsight.engine import _platforms, _topology
-from mdinsight.engine._checks import (
-    box_of,
-    check_box,
-    check_positions,
-    plain_lengths,
-    positive,
-    same_atoms,
-    without_version,
-)
-from mdinsight.records import Model
+from mdinsight.engine import _platforms
+from mdinsight.engine._checks import positive
+from mdinsight.engine._value import SystemValue
 
 
-class System(Model):
+class System(SystemValue):
     """A molecule made ready for MD.
 
     Two systems with the same content have the same ``hash`` in every process, and :meth:`save` and ``mdinsight.load`` keep it.
@@ -50,157 +39,272 @@ class System(Model):
         What was done to make the system, in words.
     """
 
-    xml: str
-    molecule: dict[str, Any]
-    positions: np.ndarray
-    box: np.ndarray | None = None
-    temperature: float = 300.0
-    timestep: float = 0.002
-    friction: float = 1.0
-    platform: str = ""
-    description: dict[str, str] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        positions = np.asarray(self.positions, np.float64)
-        box = None if self.box is None else np.asarray(self.box, np.float64)
-        check_positions(positions, self.molecule)
-        check_box(box)
-        for name, value in (("positions", positions), ("box", box)):
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "temperature", units.temperature(self.temperature))
-        object.__setattr__(self, "timestep", positive("timestep", units.time(self.timestep, "timestep"), "ps"))
-        object.__setattr__(self, "friction", positive("friction", self.friction, "1/ps"))
-        _platforms.check_name(self.platform)
-        super().__post_init__()
-
     @classmethod
-    def from_openmm(
+    def from_pdb(
         cls,
-        system: Any,
-        topology: Any,
-        positions: Any,
+        file: str | os.PathLike[str],
+        forcefield: Any = "amber14-all.xml",
+        solvent: str | None = "obc2",
         temperature: Any = 300.0,
-        timestep: Any = 0.002,
+        *,
+        timestep: Any = None,
         friction: float = 1.0,
+        hydrogen_mass: float | None = None,
+        ph: float = 7.0,
+        padding: Any = "1 nm",
+        ionic_strength: float = 0.0,
         platform: str = "",
-        box: Any = None,
-        description: dict[str, str] | None = None,
+        complete: bool = True,
     ) -> System:
-        """A system that was made with OpenMM.
+        """A molecule from a PDB or mmCIF file, with what it lacks completed.
+
+        A molecule whose every residue the force field knows stays as it is in the file. Else missing heavy atoms, residues
+        that SEQRES names inside a chain, and hydrogens are added, modified residues that the force field does not know are
+        replaced by their standard ones (MSE by MET), and an end that the force field does not know is capped; ``description``
+        says what. The same file gives the same bytes each time. Bonds to hydrogens are constrained, and the motion of the
+        centre of mass is removed, as OpenMM does by default.
 
         Parameters
         ----------
-        system
-            An ``openmm.System``; it is copied.
-        topology
-            Of OpenMM or mdtraj, its atoms in the order of the system's particles.
-        positions
-            (n_atoms, 3) in nm, or an OpenMM Quantity.
-        temperature, timestep, friction
-            K, ps (or a string such as ``"4 fs"``), 1/ps.
+        file
+            The first model of it is taken. Water and ions in it are kept in explicit solvent and dropped else.
+        forcefield
+            A short name (``"amber14"``, ``"amber99sb"``, ``"charmm36"``), an OpenMM force field file, several of them, or an
+            ``openmm.app.ForceField``. The file of an explicit water is found by itself.
+        solvent
+            ``"vacuum"`` or None; implicit ``"obc2"``, ``"gbn2"``, ``"obc1"``, ``"gbn"``, ``"hct"``; explicit ``"tip3p"``,
+            ``"tip3pfb"``, ``"spce"``, ``"opc3"``, ``"tip4pew"``, ``"tip4pfb"``, ``"opc"``, ``"tip5p"``.
+        temperature
+            K.
+        timestep
+            ps, or e.g. ``"4 fs"``. By default 2 fs, and 4 fs with hydrogens of 2.5 u or more.
+        friction
+            1/ps.
+        hydrogen_mass
+            u; mass is moved to hydrogens from what they are bonded to (10.1021/ct5010406). 3 allows steps of 4 fs.
+        ph
+            Decides the protonation of added hydrogens; those in the file are left.
+        padding
+            nm of explicit water around the molecule.
+        ionic_strength
+            mol/L of NaCl in explicit water, besides the ions that neutralise it.
         platform
             A platform of OpenMM by name; ``""`` chooses one.
-        box
-            Three vectors in nm. By default that of the topology, else of the system, if the system is periodic.
-        description
-            What was done to make it.
+        complete
+            False refuses a molecule that lacks anything.
 
         Raises
         ------
         TopologyError
-            If topology, positions and system are not of the same atoms.
-        NonFiniteError
-            If a position is NaN or infinite.
+            If the file is missing or cannot be read.
+        ForceFieldError
+            If the force field is unknown, a residue is not in it, or a chain has a gap; the message says what to give.
         ParameterError
-            If the temperature, time step, platform or box cannot be.
+            If a value cannot be, or the box is narrower than twice the cutoff.
         """
-        from openmm import XmlSerializer
+        from mdinsight.engine import _build, _complete
 
-        molecule = _topology.pack(topology)
-        same_atoms(system, molecule)
-        vectors = box_of(system, topology, box)
-        return cls(
-            without_version(XmlSerializer.serialize(system)),
-            molecule,
-            plain_lengths(positions, "positions"),
-            vectors,
-            temperature,
-            timestep,
-            friction,
-            platform,
-            dict(description or {}),
-        )
+        recipe = _build.Recipe.of(forcefield, solvent, hydrogen_mass, ph, padding, ionic_strength)
+        step = _build.timestep_of(timestep, recipe.hydrogen_mass)
+        cls._check(temperature, step, friction, platform)
+        made = _build.build(_complete.Structure.read(file), recipe, complete)
+        return cls.from_openmm(*made[:3], temperature, step, friction, platform, description=made[3])
 
-    @property
-    def n_atoms(self) -> int:
-        """Number of atoms, virtual sites included."""
-        return len(self.positions)
+    @classmethod
+    def from_sequence(
+        cls,
+        sequence: str,
+        forcefield: Any = "amber14-all.xml",
+        solvent: str | None = "obc2",
+        temperature: Any = 300.0,
+        *,
+        caps: bool = False,
+        timestep: Any = None,
+        friction: float = 1.0,
+        hydrogen_mass: float | None = None,
+        ph: float = 7.0,
+        padding: Any = "1 nm",
+        ionic_strength: float = 0.0,
+        platform: str = "",
+    ) -> System:
+        """A peptide from its sequence, as an extended chain of L amino acids with trans peptide bonds.
 
-    @cached_property
-    def topology(self) -> mdtraj.Topology:
-        """The mdtraj topology."""
-        return mdtraj.Topology.from_openmm(self.openmm_topology())
+        Parameters
+        ----------
+        sequence
+            One-letter codes in capitals; ``"YYDPETGTWY"`` is chignolin (CLN025). ``"ace-AAA-nme"`` has capped ends.
+        caps
+            ACE and NME at the ends. By default the ends are charged, as :attr:`ph` has it; a single amino acid is capped always.
+        forcefield, solvent, temperature, timestep, friction, hydrogen_mass, ph, padding, ionic_strength, platform
+            As in :meth:`from_pdb`.
 
-    def openmm_topology(self) -> Any:
-        """A fresh ``openmm.app.Topology`` with the box of the system."""
-        return _topology.unpack(self.molecule, self.box)
+        Raises
+        ------
+        ParameterError
+            If a letter is no amino acid; the message names it and its place.
+        ForceFieldError
+            If the force field is unknown or does not know a residue.
+        """
+        from mdinsight.engine import _build, _sequence
 
-    def openmm_system(self) -> Any:
-        """A fresh ``openmm.System`` whose default box is that of the system."""
-        from openmm import Vec3, XmlSerializer
+        recipe = _build.Recipe.of(forcefield, solvent, hydrogen_mass, ph, padding, ionic_strength)
+        step = _build.timestep_of(timestep, recipe.hydrogen_mass)
+        cls._check(temperature, step, friction, platform)
+        made = _build.build(_sequence.build(sequence, caps), recipe, complete=True)
+        return cls.from_openmm(*made[:3], temperature, step, friction, platform, description=made[3])
 
-        system = XmlSerializer.deserialize(self.xml)
-        if self.box is not None:
-            system.setDefaultPeriodicBoxVectors(*(Vec3(*map(float, row)) for row in self.box))
-        return system
+    @classmethod
+    def from_xml(
+        cls,
+        system_xml: str | os.PathLike[str],
+        structure: str | os.PathLike[str],
+        temperature: Any = 300.0,
+        *,
+        timestep: Any = 0.002,
+        friction: float = 1.0,
+        platform: str = "",
+    ) -> System:
+        """A system that OpenMM's ``XmlSerializer`` wrote.
 
-    def integrator(self, seed: int, temperature: float | None = None) -> Any:
-        """A fresh Langevin (middle scheme, 10.1021/acs.jpca.9b02771) integrator with the system's step and friction.
+        Parameters
+        ----------
+        system_xml
+            A file, or the XML itself.
+        structure
+            PDB or mmCIF of the same atoms in the same order.
+        temperature, timestep, friction, platform
+            As in :meth:`from_openmm`.
+
+        Raises
+        ------
+        ForceFieldError
+            If the XML cannot be read or is no system.
+        TopologyError
+            If the structure is missing, has no topology, or is of other atoms.
+        """
+        from mdinsight.engine import _readers
+
+        return cls._of(_readers.xml(system_xml, structure), temperature, timestep, friction, platform)
+
+    @classmethod
+    def from_amber(
+        cls,
+        prmtop: str | os.PathLike[str],
+        coordinates: str | os.PathLike[str],
+        temperature: Any = 300.0,
+        *,
+        solvent: str | None = None,
+        timestep: Any = None,
+        friction: float = 1.0,
+        hydrogen_mass: float | None = None,
+        platform: str = "",
+    ) -> System:
+        """A system of Amber: ``prmtop`` and ``inpcrd``, ``rst7`` or PDB.
+
+        Parameters
+        ----------
+        prmtop, coordinates
+            Of the same atoms.
+        solvent
+            None: as the files are, periodic with PME if they have a box, else vacuum. ``"vacuum"`` or an implicit solvent as in
+            :meth:`from_pdb`, with the radii of the topology.
+        temperature, timestep, friction, hydrogen_mass, platform
+            As in :meth:`from_pdb`.
+
+        Raises
+        ------
+        TopologyError
+            If a file is missing, or the two are of different atoms.
+        ForceFieldError
+            If a file cannot be read.
+        """
+        from mdinsight.engine import _build, _readers
+
+        mass = None if hydrogen_mass is None else _build.hydrogen_mass_of(hydrogen_mass)
+        made = _readers.amber(prmtop, coordinates, solvent, mass)
+        return cls._of(made, temperature, _build.timestep_of(timestep, mass), friction, platform)
+
+    @classmethod
+    def from_gromacs(
+        cls,
+        top: str | os.PathLike[str],
+        gro: str | os.PathLike[str],
+        temperature: Any = 300.0,
+        *,
+        include_dir: str | os.PathLike[str] | None = None,
+        solvent: str | None = None,
+        timestep: Any = None,
+        friction: float = 1.0,
+        hydrogen_mass: float | None = None,
+        platform: str = "",
+    ) -> System:
+        """A system of Gromacs: ``top`` and ``gro`` (or PDB); parameters and errors as :meth:`from_amber`.
+
+        ``include_dir`` is where included files such as ``amber99sb.ff/forcefield.itp`` are looked for (Gromacs' ``share/top``).
+        An implicit solvent has the radii that Amber gives to the elements.
+        """
+        from mdinsight.engine import _build, _readers
+
+        mass = None if hydrogen_mass is None else _build.hydrogen_mass_of(hydrogen_mass)
+        made = _readers.gromacs(top, gro, include_dir, solvent, mass)
+        return cls._of(made, temperature, _build.timestep_of(timestep, mass), friction, platform)
+
+    @classmethod
+    def from_charmm(
+        cls,
+        psf: str | os.PathLike[str],
+        params: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        structure: str | os.PathLike[str],
+        temperature: Any = 300.0,
+        *,
+        solvent: str | None = None,
+        timestep: Any = None,
+        friction: float = 1.0,
+        hydrogen_mass: float | None = None,
+        platform: str = "",
+    ) -> System:
+        """A system of CHARMM: ``psf``, parameter files (``.prm``, ``.rtf``, ``.str``), and PDB or CRD; as :meth:`from_amber`."""
+        from mdinsight.engine import _build, _readers
+
+        mass = None if hydrogen_mass is None else _build.hydrogen_mass_of(hydrogen_mass)
+        made = _readers.charmm(psf, params, structure, solvent, mass)
+        return cls._of(made, temperature, _build.timestep_of(timestep, mass), friction, platform)
+
+    @classmethod
+    def _of(cls, made: Any, temperature: Any, timestep: Any, friction: float, platform: str) -> System:
+        conditions = (temperature, timestep, friction, platform)
+        return cls.from_openmm(made.system, made.topology, made.positions, *conditions, made.box, made.description)
+
+    @staticmethod
+    def _check(temperature: Any, timestep: float, friction: Any, platform: Any) -> None:
+        """Refuse conditions that cannot be before the work is done."""
+        units.temperature(temperature)
+        positive("timestep", timestep, "ps")
+        positive("friction", friction, "1/ps")
+        _platforms.check_name(platform)
+
+    def prepared(self, seed: int, equilibrate: Any = None) -> System:
+        """The system minimised, and run for a short while at its temperature.
+
+        In a periodic box the run is at constant pressure (1 bar), and what comes back is the moment of its second half whose
+        volume is nearest to the mean there: the box is fixed from then on. On the Reference platform the same seed gives the
+        same bytes; on others mostly.
 
         Parameters
         ----------
         seed
-            A positive int of 31 bits (``mdinsight.seeds.integer``); 0 would let OpenMM draw one.
-        temperature
-            K; the system's own by default.
+            Of the velocities, the thermostat and the barostat.
+        equilibrate
+            How long: by default 10 ps, and 100 ps in a periodic box; 0 minimises only.
+
+        Raises
+        ------
+        InstabilityError
+            If the energy cannot be lowered or becomes NaN; the message says which atoms are nearest to each other.
         """
-        from openmm import LangevinMiddleIntegrator
+        from mdinsight.engine._prepare import prepare
 
-        integrator = LangevinMiddleIntegrator(temperature or self.temperature, self.friction, self.timestep)
-        integrator.setRandomNumberSeed(max(1, int(seed)))
-        return integrator
-
-    @property
-    def kT(self) -> float:
-        """Thermal energy, kJ/mol."""
-        return units.GAS_CONSTANT * self.temperature
-
-    @cached_property
-    def solute(self) -> np.ndarray:
-        """Indices (int64) of the atoms that are neither water nor ions."""
-        return _topology.solute(self.molecule)
-
-    @property
-    def n_solute(self) -> int:
-        """Number of atoms that are neither water nor ions."""
-        return len(self.solute)
-
-    @cached_property
-    def degrees_of_freedom(self) -> int:
-        """Three for each particle with mass, less constraints, less three where the motion of the centre of mass is removed."""
-        system = self.openmm_system()
-        massive = [system.getParticleMass(i)._value > 0 for i in range(system.getNumParticles())]
-        pairs = (system.getConstraintParameters(i)[:2] for i in range(system.getNumConstraints()))
-        constraints = sum(massive[a] or massive[b] for a, b in pairs)
-        removed = any(force.getName() == "CMMotionRemover" for force in system.getForces())
-        return 3 * sum(massive) - constraints - 3 * removed
-
-    def with_positions(self, positions: Any, box: Any = None) -> System:
-        """The same system with other positions (n_atoms, 3) and, if given, another box (3, 3); both in nm."""
-        changes: dict[str, Any] = {"positions": plain_lengths(positions, "positions")}
-        if box is not None:
-            changes["box"] = plain_lengths(box, "box")
-        return self.replace(**changes)
+        return prepare(self, seed, equilibrate)
 
     def chosen_platform(self) -> str:
         """The platform of OpenMM that the system is run on, on this machine.
@@ -214,8 +318,3 @@ class System(Model):
             If the platform that was named is not on this machine; the message names those that are.
         """
         return _platforms.choose(self)
-
-    def __repr__(self) -> str:
-        box = "no box" if self.box is None else "box " + " x ".join(f"{x:.2f}" for x in np.diag(self.box)) + " nm"
-        made = "".join(f"; {self.description[key]}" for key in ("forcefield", "solvent") if key in self.description)
-        return f"<System: {self.n_atoms} atoms, {box}, {self.temperature:g} K{made}; {self.hash[:12]}>"

@@ -72,13 +72,16 @@ def unpack(packed: dict[str, Any], box: np.ndarray | None) -> Any:
     return topology
 
 
+def is_apart(residue: str, n_atoms: int) -> bool:
+    """Whether a residue is water or a single ion."""
+    name = residue.upper()
+    return name in _WATER or (n_atoms == 1 and name in _IONS)
+
+
 def solute(packed: dict[str, Any]) -> np.ndarray:
     """Indices (int64) of the atoms that are no water and no single ion."""
     sizes = np.bincount(packed["atom_residues"], minlength=len(packed["residues"]))
-    apart = [
-        str(name).upper() in _WATER or (size == 1 and str(name).upper() in _IONS)
-        for name, size in zip(packed["residues"], sizes, strict=True)
-    ]
+    apart = [is_apart(str(name), int(size)) for name, size in zip(packed["residues"], sizes, strict=True)]
     return np.flatnonzero(~np.array(apart, bool)[packed["atom_residues"]])
 
 
