@@ -48,6 +48,11 @@ class Record:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             object.__setattr__(self, field.name, _freeze(getattr(self, field.name)))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            _lock(state.get(field.name))
+
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the class name and the content: the same in every process and on every platform."""
@@ -170,6 +175,15 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _freeze(item) for key, item in value.items()}
     return value
+
+
+def _lock(value: Any) -> None:
+    """Arrays that come out of a pickle are made read-only again."""
+    if isinstance(value, np.ndarray):
+        value.flags.writeable = False
+    elif isinstance(value, (tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            _lock(item)
 
 
 def _encode(value: Any, arrays: list[np.ndarray]) -> Any:
