@@ -1,5 +1,62 @@
-"""Adaptive: the loop. Learn a coordinate, bias along it, choose where next, until the rare states are found and weighed."""
+"""Adaptive: the loop. Learn a coordinate, bias along it, choose where next, until the rare states are found and weighed.
+
+>>> plan = Plan(system=System.from_pdb("molecule.pdb", solvent="obc2"))  # doctest: +SKIP
+>>> run = open("runs/molecule", plan)  # doctest: +SKIP
+>>> run.advance(budget="20 ns")  # doctest: +SKIP
+>>> print(run.states())  # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from mdinsight.adaptive._dask import dask_executor
+from mdinsight.adaptive._ensemble import WeightedEnsemble, resample
+from mdinsight.adaptive._explore import Exploration, Hot, Plain, Pushed
+from mdinsight.adaptive._frames import Frames
+from mdinsight.adaptive._frontier import Frontier
+from mdinsight.adaptive._history import Decision, History, Piece
+from mdinsight.adaptive._isomers import Isomers
+from mdinsight.adaptive._kinetics import Kinetics, Strata
+from mdinsight.adaptive._learn import Metastable
+from mdinsight.adaptive._plan import Learner, Plan, Stop
+from mdinsight.adaptive._policies import FAST, Diverse, Equilibrium, LeastCounts, Stratified
+from mdinsight.adaptive._policy import Policy
+from mdinsight.adaptive._rounds import End
+from mdinsight.adaptive._run import Run, look, open
+from mdinsight.adaptive._states import States
+from mdinsight.adaptive._status import Status
+from mdinsight.adaptive._uncertainty import Uncertainty
+
+__all__ = [
+    "FAST",
+    "Decision",
+    "Diverse",
+    "End",
+    "Equilibrium",
+    "Exploration",
+    "Frames",
+    "Frontier",
+    "History",
+    "Hot",
+    "Isomers",
+    "Kinetics",
+    "Learner",
+    "LeastCounts",
+    "Metastable",
+    "Piece",
+    "Plain",
+    "Plan",
+    "Policy",
+    "Pushed",
+    "Run",
+    "States",
+    "Status",
+    "Stop",
+    "Strata",
+    "Stratified",
+    "Uncertainty",
+    "WeightedEnsemble",
+    "dask_executor",
+    "look",
+    "open",
+    "resample",
+]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from mdinsight import cvs, features, msm, states, trajectories, units
-from mdinsight.analysis import _features
 from mdinsight.analysis._config import Config
 from mdinsight.errors import DegenerateError, LagError, ParameterError
 from mdinsight.progress import Progress
@@ -211,7 +210,7 @@ def _check_lags(config: Config, trajs: trajectories.Trajectories) -> None:
 def _features_of(
     config: Config, trajs: trajectories.Trajectories, progress: Progress
 ) -> tuple[features.Features, TimeSeries]:
-    chosen = _features.choose(trajs.topologies[0]) if config.features == "auto" else _features.build(config.features)
+    chosen = features.default_for(trajs.topologies[0]) if config.features == "auto" else features.from_names(config.features)
     return chosen, chosen.transform(trajs, workers=config.workers, progress=progress)
 
 

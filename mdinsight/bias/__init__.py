@@ -24,6 +24,7 @@ from mdinsight.bias._exchange import from_deeptime, from_mlcolvar
 from mdinsight.bias._free_energy import FreeEnergyDifference, free_energy_difference, free_energy_surface
 from mdinsight.bias._hills import Hills, read_hills, write_hills
 from mdinsight.bias._mbar import Reweighting, mbar, snapshot_of
+from mdinsight.bias._merge import merged
 from mdinsight.bias._model import BiasModel
 from mdinsight.bias._offsets import offsets
 from mdinsight.bias._plumed import to_plumed
@@ -61,6 +62,7 @@ __all__ = [
     "from_deeptime",
     "from_mlcolvar",
     "mbar",
+    "merged",
     "offsets",
     "read_colvar",
     "read_hills",

@@ -16,6 +16,7 @@ from mdinsight.features._distances import Distances
 from mdinsight.features._function import Code, Function
 from mdinsight.features._jit import jit
 from mdinsight.features._mdtraj import SASA, HydrogenBonds, SecondaryStructure
+from mdinsight.features._named import default_for, from_names
 from mdinsight.features._run import kernel_code, run_kernel
 from mdinsight.features._shape import RadiusOfGyration
 from mdinsight.features._torsions import Torsions
@@ -41,6 +42,8 @@ __all__ = [
     "Torsions",
     "cache_folder",
     "clear_cache",
+    "default_for",
+    "from_names",
     "jit",
     "kernel_code",
     "run_kernel",

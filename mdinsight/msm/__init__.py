@@ -16,6 +16,10 @@ from mdinsight.msm._macrostates import Macrostates
 from mdinsight.msm._markov import MarkovModel
 from mdinsight.msm._structures import write_structures
 from mdinsight.msm._surface import FreeEnergySurface, free_energy_surface
+from mdinsight.msm._swarm_model import SwarmModel, swarm_model, swarm_timescales
+from mdinsight.msm._swarm_passage import Passage, swarm_passage
+from mdinsight.msm._swarm_paths import Swarms, swarms
+from mdinsight.msm._swarm_weights import StratumWeights, stratum_weights
 
 __all__ = [
     "BayesianMSM",
@@ -30,9 +34,18 @@ __all__ = [
     "Macrostates",
     "MarkovModel",
     "MaximumLikelihoodMSM",
+    "Passage",
     "Pathway",
+    "StratumWeights",
+    "SwarmModel",
+    "Swarms",
     "chapman_kolmogorov",
     "free_energy_surface",
     "implied_timescales",
+    "stratum_weights",
+    "swarm_model",
+    "swarm_passage",
+    "swarm_timescales",
+    "swarms",
     "write_structures",
 ]

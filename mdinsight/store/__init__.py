@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from mdinsight.store._entry import Entry
+from mdinsight.store._store import Store
+
+__all__ = ["Entry", "Store"]

@@ -9,26 +9,33 @@ from typing import Any
 
 import mdtraj
 
-from mdinsight import features
 from mdinsight.errors import ParameterError, TopologyError
+from mdinsight.features._alignment import RMSD, Positions
+from mdinsight.features._angles import Angles
+from mdinsight.features._base import Feature, Features
+from mdinsight.features._contacts import Contacts
+from mdinsight.features._distances import Distances
+from mdinsight.features._mdtraj import SASA, HydrogenBonds, SecondaryStructure
+from mdinsight.features._shape import RadiusOfGyration
+from mdinsight.features._torsions import Torsions
 
-KINDS: dict[str, Callable[..., features.Feature]] = {
-    "torsions": features.Torsions,
-    "distances": features.Distances,
-    "contacts": features.Contacts,
-    "angles": features.Angles,
-    "rmsd": features.RMSD,
-    "positions": features.Positions,
-    "radius_of_gyration": features.RadiusOfGyration,
-    "sasa": features.SASA,
-    "hydrogen_bonds": features.HydrogenBonds,
-    "secondary_structure": features.SecondaryStructure,
+KINDS: dict[str, Callable[..., Feature]] = {
+    "torsions": Torsions,
+    "distances": Distances,
+    "contacts": Contacts,
+    "angles": Angles,
+    "rmsd": RMSD,
+    "positions": Positions,
+    "radius_of_gyration": RadiusOfGyration,
+    "sasa": SASA,
+    "hydrogen_bonds": HydrogenBonds,
+    "secondary_structure": SecondaryStructure,
 }
 _MOST_ATOMS = 60
 """Up to here all pairs of heavy atoms are few enough to be the default of a molecule without a backbone."""
 
 
-def build(specification: Sequence[str | dict[str, Any]]) -> features.Features:
+def from_names(specification: Sequence[str | dict[str, Any]]) -> Features:
     """The feature set that a configuration names.
 
     Parameters
@@ -44,10 +51,10 @@ def build(specification: Sequence[str | dict[str, Any]]) -> features.Features:
     entries = [pair for entry in specification for pair in ({entry: None} if isinstance(entry, str) else entry).items()]
     if not entries:
         raise ParameterError("features is an empty list; name at least one kind, or write 'auto'")
-    return features.Features(tuple(_feature(name, arguments) for name, arguments in entries))
+    return Features(tuple(_feature(name, arguments) for name, arguments in entries))
 
 
-def choose(topology: mdtraj.Topology) -> features.Features:
+def default_for(topology: mdtraj.Topology) -> Features:
     """The default: backbone torsions and chi1 of a peptide or protein, all heavy-atom distances of another small molecule.
 
     Raises
@@ -57,12 +64,12 @@ def choose(topology: mdtraj.Topology) -> features.Features:
     """
     present = [name for name in ("phi", "psi", "chi1") if _has_torsion(topology, name)]
     if "phi" in present or "psi" in present:
-        return features.Features((features.Torsions(" ".join(present)),))
+        return Features((Torsions(" ".join(present)),))
     solute = [
         a.index for a in topology.atoms if not a.residue.is_water and a.element is not None and a.element.number > 1
     ]
     if 2 <= len(solute) <= _MOST_ATOMS:
-        return features.Features((features.Distances("not water and mass > 2"),))
+        return Features((Distances("not water and mass > 2"),))
     raise ParameterError(
         f"no default features for {topology}: it has no backbone torsions and {len(solute)} heavy atoms; name some, "
         f"e.g. features: [{{distances: 'name CA'}}] (kinds: {', '.join(KINDS)})"
@@ -71,12 +78,12 @@ def choose(topology: mdtraj.Topology) -> features.Features:
 
 def _has_torsion(topology: mdtraj.Topology, name: str) -> bool:
     try:
-        return bool(features.Torsions(name).columns(topology))
+        return bool(Torsions(name).columns(topology))
     except TopologyError:
         return False
 
 
-def _feature(name: str, arguments: Any) -> features.Feature:
+def _feature(name: str, arguments: Any) -> Feature:
     kind = KINDS.get(name)
     if kind is None:
         near = difflib.get_close_matches(name, KINDS, n=1)

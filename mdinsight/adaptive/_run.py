@@ -1,0 +1,233 @@
+"""A run: created or taken up, advanced, and looked at."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mdinsight import engine, units
+from mdinsight.adaptive._executors import Counts, Pool, slot_properties
+from mdinsight.adaptive._history import DECISION, PLAN, START, Decision, History
+from mdinsight.adaptive._plan import Plan
+from mdinsight.adaptive._rounds import End, Next, decide
+from mdinsight.adaptive._states import States, states_of
+from mdinsight.adaptive._status import Status, status_of
+from mdinsight.adaptive._tasks import segment
+from mdinsight.errors import InstabilityError, PlanError
+from mdinsight.parallel import Workers
+from mdinsight.progress import Progress
+from mdinsight.results import Verdict
+from mdinsight.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+class Run:
+    """A run of the loop in a folder; made by :func:`open`.
+
+    Attributes
+    ----------
+    plan
+        What it does.
+    store
+        The run directory.
+    history
+        What is committed.
+    """
+
+    def __init__(self, store: Store, plan: Plan) -> None:
+        self.store = store
+        self.plan = plan
+        self.history = History(store, plan)
+
+    def __repr__(self) -> str:
+        done = self.history.decisions
+        return f"<Run {self.store.path}: {len(done)} rounds, {units.format_time(self.history.ps)}>"
+
+    def advance(
+        self,
+        budget: Any,
+        workers: Workers = None,
+        progress: Progress | Callable[[Status], None] = True,
+        devices: Any = "auto",
+    ) -> End:
+        """Go on until the run has converged or the budget is spent. Safe to kill: called again, it goes on.
+
+        Parameters
+        ----------
+        budget
+            Simulated time in all, what was simulated before included: ``"20 ns"``.
+        workers
+            A number of processes (None: one a core, but no more than walkers; 1: no other process), or any
+            ``concurrent.futures.Executor``, which is not shut down.
+        progress
+            True: a line on the terminal. Or a function that is called with a :class:`Status` whenever something is done.
+        devices
+            GPU indices to use, by default all.
+
+        Returns
+        -------
+        End
+            Whether it has converged, and why it stopped.
+
+        Raises
+        ------
+        StoreError
+            If another process works on the run.
+        PlanError
+            If the budget does not pay for one round.
+        OutputError
+            If the disk is full; what is committed stays, and the run goes on when there is room.
+        WorkerError
+            If workers keep dying.
+        """
+        limit = units.time(budget, "budget")
+        with self.store.lock(), _teller(self, progress, limit) as tell:
+            self.store.clean()
+            tell("starting")
+            self._begin()
+            with self._pool(workers, devices) as pool:
+                while True:
+                    done = self.history.decisions
+                    if done and self.history.missing(done[-1]):
+                        self._work(pool, done[-1], tell)
+                        continue
+                    tell("deciding")
+                    following = decide(self.plan, self.history, limit)
+                    if isinstance(following, End):
+                        tell(following.says)
+                        return following
+                    self._commit(following)
+
+    def states(self) -> States:
+        """The states found so far: population, free energy and exchange times with intervals, structures."""
+        return states_of(self.plan, self.history)
+
+    def status(self) -> Status:
+        """How far the run is; reads only, also while another process works on it."""
+        return status_of(self)
+
+    def verify(self, progress: Progress = False) -> list[Verdict]:
+        """Read every committed file again and compare it with its checksum."""
+        return self.store.verify(progress)
+
+    # -- within ----------------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """The prepared system, committed once."""
+        if not self.store.has(START):
+            folder = self.store.stage(START)
+            self.plan.system.prepared(self.plan.seed).save(folder / "system.mdi")
+            self.store.commit(START, folder, {"kind": "start"})
+
+    def _commit(self, following: Next) -> None:
+        folder = self.store.stage(following.decision.name)
+        (folder / DECISION).write_text(following.decision.to_json())
+        for name, model in following.models.items():
+            model.save(folder / f"{name}.mdi")
+        self.store.commit(
+            following.decision.name, folder, {"kind": following.decision.kind, "says": following.decision.says}
+        )
+
+    def _pool(self, workers: Workers, devices: Any) -> Pool:
+        platform = self.plan.system.chosen_platform()
+        if isinstance(workers, int) or workers is None:
+            most = engine.cores_or_devices(platform) if workers is None else workers
+            count = max(1, min(most, self.plan.walkers))
+            slots = slot_properties(platform, count, devices, engine.device_count(platform))
+            return Pool(count, slots=slots)
+        return Pool(workers, folder=self.store.path)
+
+    def _work(self, pool: Pool, decision: Decision, tell: Callable[[str], None]) -> None:
+        todo = self.history.missing(decision)
+        self.store.reserve(_bytes(self.plan, decision, todo))
+
+        def done(name: str, result: Mapping[str, Any]) -> None:
+            folder = Path(result["folder"])
+            if result["broken"]:
+                self.store.quarantine(name, folder, {"kind": "broken", "says": result["broken"]})
+                _log.warning("%s broke down and was set aside: %s", name, result["broken"])
+            else:
+                self.store.commit(name, folder, result["info"])
+            tell(decision.says)
+
+        def counted(counts: Counts) -> None:
+            tell(decision.says)
+
+        path, start = str(self.store.path), self.history.start
+        jobs = [(decision.task_name(i), (path, start, segment(self.plan, self.history, decision, i))) for i in todo]
+        pool.run(work, jobs, done, progress=counted)
+
+
+def work(payload: tuple[str, engine.System, engine.Segment], properties: Mapping[str, str]) -> dict[str, Any]:
+    """Run one segment in whatever process this is, into a staged folder of the run."""
+    path, system, task = payload
+    folder = Store.open(path).stage(task.name)
+    try:
+        info = engine.run(system, task, folder, dict(properties))
+    except InstabilityError as error:
+        return {"folder": str(folder), "broken": str(error), "info": {}}
+    return {"folder": str(folder), "broken": "", "info": info}
+
+
+def open(path: str | os.PathLike[str], plan: Plan | None = None) -> Run:
+    """Create a run, or take one up.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    plan
+        What it shall do. Of a run that exists it must be the plan that it was begun with; None takes that.
+
+    Raises
+    ------
+    PlanError
+        If the run was begun with another plan; every difference is named.
+    StoreError
+        If the folder is no run, and there is no plan to begin one; if it holds something else; if it is of another version.
+    """
+    if Store.exists(path):
+        store = Store.open(path)
+        if plan is not None:
+            store.check(plan.identity())
+    elif plan is None:
+        store = Store.open(path)  # says what is there instead
+    else:
+        store = Store.create(path, plan.identity())
+    if not store.has(PLAN):
+        if plan is None:
+            raise PlanError(f"the run {path} was never begun; give the plan that it was created with")
+        with store.lock():
+            folder = store.stage(PLAN)
+            plan.save(folder / "plan.mdi")
+            store.commit(PLAN, folder, {"kind": "plan"})
+    return Run(store, Plan.load(store.entry(PLAN).file("plan.mdi")))
+
+
+def look(path: str | os.PathLike[str]) -> Run:
+    """A run to be looked at only (status, states, verify), also while another process works on it."""
+    store = Store.open(path, read_only=True)
+    if not store.has(PLAN):
+        raise PlanError(f"the run {path} was created but never begun; there is nothing to see yet")
+    return Run(store, Plan.load(store.entry(PLAN).file("plan.mdi")))
+
+
+def _bytes(plan: Plan, decision: Decision, todo: list[int]) -> int:
+    """What the segments will take on the disk, roughly but not too little."""
+    total = 1 << 20
+    columns = len(plan.features.columns(plan.system.topology))
+    for number in todo:
+        task = decision.tasks[number]
+        frames = task["n"] * (task["steps"] // task["stride"] + 1) * (2 if task.get("two_way") else 1)
+        total += frames * (6 * plan.system.n_atoms + 8 * columns + 64) + task["n"] * plan.system.n_atoms * 60
+    return total
+
+
+def _teller(run: Run, progress: Any, budget: float) -> Any:
+    from mdinsight.adaptive._status import Teller
+
+    return Teller(run, progress, budget)
