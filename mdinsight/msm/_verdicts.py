@@ -85,4 +85,4 @@ def summary(model: MarkovModel) -> str:
     populations = model.populations()
     for position in np.argsort(-populations.value, kind="stable")[:3]:
         lines.append(f"  population of state {model.active_states[position]}: {populations[int(position)]}")
-    return "\n".join([*lines, *(f"  {verdict}" for verdict in of_model(model))])
+    return "\n".join([*lines, *(f"  {verdict}" for verdict in model.verdicts())])

@@ -51,9 +51,8 @@ class Discrete:
 
     def histogram(self) -> np.ndarray:
         """Frames in each state, (n_states,) int."""
-        return sum(
-            (np.bincount(a, minlength=self.n_states) for a in self.arrays), np.zeros(self.n_states, dtype=np.int64)
-        )
+        n = self.n_states  # of all arrays: once, not once an array
+        return sum((np.bincount(a, minlength=n) for a in self.arrays), np.zeros(n, dtype=np.int64))
 
     def take(self, trajectories: Sequence[int]) -> Discrete:
         """Some of the trajectories."""
