@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-import glob
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from mdinsight import units
+from mdinsight import configs, units
 from mdinsight.errors import ParameterError
 
 Lag = int | str
 """A number of frames, or a time such as ``"10 ps"``."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class TrajectoryConfig(_Section):
+class TrajectoryConfig(configs.Section):
     """Which files, and which of their frames."""
 
     files: tuple[str, ...] = Field(description="paths or globs")
@@ -37,7 +30,7 @@ class TrajectoryConfig(_Section):
     resample: str | float | None = Field(None, description="one saving interval for all files, e.g. '10 ps'")
 
 
-class CVConfig(_Section):
+class CVConfig(configs.Section):
     """The slow coordinates."""
 
     method: Literal["tica", "vamp", "vampnet", "pca"] = "tica"
@@ -46,7 +39,7 @@ class CVConfig(_Section):
     folds: int = Field(5, ge=2, description="folds of the cross-validation")
 
 
-class StatesConfig(_Section):
+class StatesConfig(configs.Section):
     """The discretisation."""
 
     method: Literal["kmeans", "minibatch", "regular"] = "kmeans"
@@ -56,7 +49,7 @@ class StatesConfig(_Section):
     )
 
 
-class MSMConfig(_Section):
+class MSMConfig(configs.Section):
     """The Markov model."""
 
     lag: Lag | Literal["auto"] = Field("auto", description="an int (frames), a time such as '10 ps', or 'auto'")
@@ -64,7 +57,7 @@ class MSMConfig(_Section):
     samples: int = Field(100, ge=20, description="posterior samples")
 
 
-class Config(_Section):
+class Config(configs.Section):
     """A whole analysis; read one with :meth:`read`, or make one out of plain data with :meth:`parse`.
 
     ``features`` is ``"auto"`` or a list of feature kinds: ``"torsions"``, ``{"torsions": "phi psi"}`` or
@@ -94,10 +87,7 @@ class Config(_Section):
         """
         if not isinstance(content, Mapping):
             raise ParameterError(f"{source} is a {type(content).__name__}, not a mapping; of a file, use Config.read")
-        try:
-            config = cls.model_validate(_normal(content))
-        except ValidationError as error:
-            raise ParameterError(f"{source}: {_explain(error)}") from None
+        config = configs.validated(cls, _normal(content), source)
         units.temperature(config.temperature)
         if config.states.method == "regular" and config.states.dmin is None:
             raise ParameterError(
@@ -123,22 +113,8 @@ class Config(_Section):
         ParameterError
             If the file is missing, is no YAML, or does not validate.
         """
-        path = Path(path)
-        try:
-            content = yaml.load(path.read_text(), Loader=_Loader)
-        except OSError as error:
-            raise ParameterError(f"cannot read the configuration {path}: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ParameterError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(content, Mapping):
-            raise ParameterError(f"{path} holds no settings; write at least 'trajectories: [FILE]' and 'top: FILE'")
-        folder = str(path.parent)
-
-        def place(name: str) -> str:
-            name = os.path.expanduser(name)
-            return os.path.join(glob.escape(folder) if glob.has_magic(name) else folder, name)
-
-        return cls.parse(content, str(path))._with_paths(place)
+        content = configs.read_yaml(path, "the configuration", "'trajectories: [FILE]' and 'top: FILE'")
+        return cls.parse(content, str(path))._with_paths(configs.placed_in(Path(path).parent))
 
     def relative_to(self, folder: str | os.PathLike[str]) -> Config:
         """The same configuration with paths (relative ones are to the working directory) as seen from a folder."""
@@ -146,7 +122,7 @@ class Config(_Section):
 
     def to_yaml(self) -> str:
         """The configuration as YAML; :meth:`read` gives it back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return configs.written(self)
 
     def _with_paths(self, place: Callable[[str], str]) -> Config:
         files = self.trajectories
@@ -158,22 +134,8 @@ class Config(_Section):
             else tuple(map(place, files.top))
         )
         changed = files.model_copy(update={"files": tuple(map(place, files.files)), "top": top})
-        features = self.features if self.features == "auto" else tuple(_placed(entry, place) for entry in self.features)
+        features = configs.features_placed(self.features, place)
         return self.model_copy(update={"trajectories": changed, "features": features})
-
-
-def _placed(entry: str | dict[str, Any], place: Callable[[str], str]) -> str | dict[str, Any]:
-    """A feature with the path of its reference structure placed."""
-    if isinstance(entry, str):
-        return entry
-    done: dict[str, Any] = {}
-    for kind, value in entry.items():
-        if kind in ("rmsd", "positions") and isinstance(value, str):
-            value = place(value)
-        elif isinstance(value, dict) and isinstance(value.get("reference"), str):
-            value = {**value, "reference": place(value["reference"])}
-        done[kind] = value
-    return done
 
 
 def _normal(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,11 +154,8 @@ def _normal(content: Mapping[str, Any]) -> dict[str, Any]:
         if "top" in given:
             given["top"] = _names(given["top"], always=False)
         done["trajectories"] = given
-    features = done.get("features")
-    if isinstance(features, (list, tuple)):
-        done["features"] = tuple(features)
-    elif isinstance(features, dict) or (isinstance(features, str) and features != "auto"):
-        done["features"] = (features,)
+    if "features" in done:
+        done["features"] = configs.features_of(done["features"])
     return done
 
 
@@ -206,47 +165,3 @@ def _names(value: Any, always: bool) -> Any:
     if isinstance(value, (list, tuple)):
         return tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in value)
     return value
-
-
-def _explain(error: ValidationError) -> str:
-    """Every fault once, by the name of the key."""
-    found: dict[str, str] = {}
-    for item in error.errors():
-        names: list[str] = []
-        section: Any = Config
-        field: Any = None
-        for part in item["loc"]:
-            known = getattr(section, "model_fields", {})
-            if not known:
-                break  # inside a value: the branches of a union, the items of a list
-            names.append(str(part))
-            field = known.get(part)
-            section = field.annotation if field is not None else None
-        where = ".".join(names)
-        about = getattr(field, "description", None)
-        if item["type"] == "extra_forbidden":
-            parent: Any = Config
-            for part in names[:-1]:
-                parent = parent.model_fields[part].annotation
-            near = difflib.get_close_matches(names[-1], parent.model_fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(parent.model_fields)}"
-            found.setdefault(where, f"{where} is not a key; {hint}")
-        elif item["type"] == "missing":
-            found.setdefault(where, f"{where} is missing")
-        else:
-            found.setdefault(where, f"{where}={item['input']!r}: {about or item['msg']}")
-    return "; ".join(found.values())
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = {key for key in keys if keys.count(key) > 1}
-        if twice:
-            line = node.start_mark.line + 1
-            raise yaml.YAMLError(
-                f"{', '.join(map(repr, twice))} is given twice in the section that begins in line {line}"
-            )
-        return super().construct_mapping(node, deep)
