@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import parent_process
 from typing import TypeVar
 
 from mdinsight.errors import ParameterError
@@ -76,32 +72,3 @@ def one_thread(n_columns: int = 0) -> Iterator[None]:
 
     with threadpool_limits(limits=1):
         yield
-
-
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS"), "1"
-)
-"""Environment of a process whose numerical libraries keep to one thread; to be set before they are imported."""
-
-
-def begin_worker(environment: Mapping[str, str]) -> None:
-    """Initializer of a worker process: its environment, Ctrl-C left to the parent, and no life after the parent's.
-
-    It stands in this module because importing this module imports no numerical library, so that these find the environment.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    os.environ.update(environment)
-    threading.Thread(target=_end_with_parent, name="mdinsight-parent", daemon=True).start()
-    if "numpy" in sys.modules:  # the worker had to import the user's script, and that numpy
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(limits=1)
-
-
-def _end_with_parent() -> None:
-    """A worker that outlives its parent, killed by SIGKILL, would go on writing into the folder of the run that is resumed."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 import warnings
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mdinsight._version import __version__
-from mdinsight.adaptive._workers import sees, unseen
+from mdinsight._worker import look, unseen
 from mdinsight.errors import MdinsightWarning, ParameterError, WorkerError
 
 _PATIENCE = 5.0  # s
@@ -89,7 +88,7 @@ def _address(scheduler: Any, timeout: float) -> str:
 
 def _ask_workers(client: Any, folder: Path | None) -> None:
     """Ask the workers that are there; one that joins later is asked with its first task."""
-    for worker, answer in sorted(client.run(_look, folder, _PATIENCE, on_error="return").items()):
+    for worker, answer in sorted(client.run(look, folder, _PATIENCE, on_error="return").items()):
         if isinstance(answer, Exception):
             missing = isinstance(answer, ModuleNotFoundError)
             remedy = "install mdinsight in the environment of the workers" if missing else "see the log of that worker"
@@ -106,7 +105,3 @@ def _ask_workers(client: Any, folder: Path | None) -> None:
                 MdinsightWarning,
                 stacklevel=4,
             )
-
-
-def _look(folder: Path | None, patience: float) -> tuple[str, str, bool]:
-    return socket.gethostname(), __version__, folder is None or sees(folder, patience)

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from mdinsight.adaptive._workers import Given, Here, Process, Seat, TaskFunction
+from mdinsight._worker import ONE_THREAD, TaskFunction
+from mdinsight.adaptive._workers import Given, Here, Process, Seat
 from mdinsight.errors import ParameterError, WorkerError
-from mdinsight.parallel import ONE_THREAD, Workers, cores
+from mdinsight.parallel import Workers, cores
 
 _log = logging.getLogger(__name__)
 

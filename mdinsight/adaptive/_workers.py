@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
-import socket
 import sys
 import threading
-import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -18,13 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from mdinsight._worker import TaskFunction, begin_worker, run_pickled, run_task
 from mdinsight.errors import ParameterError, WorkerError
-from mdinsight.parallel import begin_worker, one_thread
-
-TaskFunction = Callable[[Any, dict[str, str]], Any]
+from mdinsight.parallel import one_thread
 
 _LAUNCH = threading.Lock()
-_STALE = 60.0  # s: the longest that NFS, with its default options, goes on saying that a new folder is not there
 
 
 class Seat(Protocol):
@@ -185,7 +179,7 @@ def _launching(with_main: bool) -> Iterator[None]:
     process imports the main script of its parent; a script without ``if __name__ == "__main__"`` would begin the run anew
     in each worker. So it is hidden unless something of it is needed.
     """
-    with _LAUNCH:
+    with _LAUNCH, _interrupt_later():
         main = sys.modules["__main__"]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         if not with_main:
@@ -197,45 +191,21 @@ def _launching(with_main: bool) -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def run_pickled(task: bytes) -> Any:
-    """Run a task that was pickled by the parent."""
-    return run_task(*pickle.loads(task))  # noqa: S301 - from the parent, through a pipe, never from a file
-
-
-def run_task(function: TaskFunction, payload: Any, properties: dict[str, str], folder: Path | None) -> Any:
-    """Run a task in a worker: the folder must be there, and an error must survive the way back."""
-    if folder is not None and not sees(folder):
-        raise WorkerError(unseen(socket.gethostname(), folder))
+@contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: a process that is half started says so on the screen."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     try:
-        return function(payload, dict(properties))
-    except Exception as error:
-        try:
-            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
-        except Exception:
-            trace = "".join(traceback.format_exception(error))
-            raise WorkerError(f"{type(error).__name__}: {error}\n{trace}") from None
-        raise
-
-
-def sees(folder: Path, patience: float = _STALE) -> bool:
-    """Whether this host sees the folder, which may be new; looks again for ``patience`` seconds, since NFS may lag behind."""
-    end = time.monotonic() + patience
-    while True:
-        if folder.exists():
-            return True
-        if folder.parent.is_dir():
-            os.listdir(folder.parent)  # makes an NFS client look anew
-        if time.monotonic() > end:
-            return False
-        time.sleep(min(0.5, patience))
-
-
-def unseen(host: str, folder: Path) -> str:
-    """The message about a host that does not see the folder."""
-    return (
-        f"the worker on host {host} does not see the folder {folder}; the run directory must lie on a file system that all "
-        "workers share, under the same path"
-    )
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _is_dask_loss(error: BaseException | None) -> bool:

@@ -78,3 +78,11 @@ def sleep(payload, slot):
 
 def main_of(payload, slot):
     return getattr(sys.modules["__main__"], "__file__", None)
+
+
+def interrupted(payload, slot):
+    """Presses Ctrl-C, if it is told to."""
+    if payload:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    return payload

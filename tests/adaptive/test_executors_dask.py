@@ -36,7 +36,7 @@ def tasks():
 @pytest.fixture(scope="module")
 def cluster(tasks):
     with LocalCluster(
-        n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        n_workers=2, processes=True, threads_per_worker=1, dashboard_address=":0", silence_logs=50
     ) as cluster:
         yield cluster
 
@@ -58,6 +58,20 @@ def test_all_results_arrive_though_a_worker_process_is_killed(cluster, tasks):
     pids = [pid for _, pid in results.values()]
     assert os.getpid() not in pids and not psutil.pid_exists(killed[0])
     assert len(set(pids)) >= 2
+
+
+def test_a_task_that_always_kills_its_worker_is_named_and_the_others_arrive(tasks, tmp_path):
+    log, results = tmp_path / "attempts", {}
+    payloads = {f"s{n}": (n, signal.SIGKILL if n == 1 else None, str(log)) for n in range(5)}
+    options = {"scheduler_kwargs": {"allowed_failures": 0}, "dashboard_address": ":0", "silence_logs": 50}
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, **options) as own,
+        dask_executor(own) as executor,
+        pytest.raises(WorkerError, match=r"'s1' died 2 times, the last time: KilledWorker"),
+    ):
+        Pool(executor, slots=[{}, {}], attempts=2).run(tasks.poison, payloads.items(), results.__setitem__)
+    assert log.read_text() == "xx"
+    assert results == {f"s{n}": n for n in range(5) if n != 1}
 
 
 def test_a_walker_that_breaks_down_there_is_reported_here(cluster, tasks):
