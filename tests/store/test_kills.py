@@ -40,10 +40,26 @@ def tree(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in files if ".staging" not in path.parts}
 
 
-def test_a_run_killed_thirty_times_has_the_bytes_of_one_never_killed(tmp_path: Path):
-    found = answer(started("random_kills", tmp_path / "killed", 30, 0, 20261))
+@pytest.fixture
+def fast_folder(tmp_path: Path):
+    """A folder in memory, where fsync costs nothing, and 1; or one on the disk, and how many lines to go at once there."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path, 12
+        return
+    folder = Path(tempfile.mkdtemp(dir=memory))
+    yield folder, 1
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("where", "kills", "latest"), [("disk", 30, 0.06), ("memory", 35, 0.008)])
+def test_a_run_killed_again_and_again_has_the_bytes_of_one_never_killed(
+    tmp_path: Path, fast_folder: tuple[Path, int], where: str, kills: int, latest: float
+):
+    folder = tmp_path if where == "disk" else fast_folder[0]
+    found = answer(started("random_kills", folder / "killed", kills, 0, latest))
     assert all(kill["signal"] == signal.SIGKILL and kill["whole"] for kill in found)
-    assert len(found) == 30
+    assert len(found) == kills
     before: list[str] = []
     for kill in found:
         assert kill["names"][: len(before)] == before  # nothing that was there is lost
@@ -53,9 +69,9 @@ def test_a_run_killed_thirty_times_has_the_bytes_of_one_never_killed(tmp_path: P
     assert sum(kill["unfinished"] > 0 for kill in found) >= 3, "the kills have to hit work in progress"
 
     assert len(before) >= 1
-    answer(started("random_kills", tmp_path / "peace", 0, len(before), 0))
-    assert tree(tmp_path / "killed") == tree(tmp_path / "peace")
-    store = Store.open(tmp_path / "killed")
+    answer(started("random_kills", folder / "peace", 0, len(before), 0))
+    assert tree(folder / "killed") == tree(folder / "peace")
+    store = Store.open(folder / "killed")
     assert store.names() == before and all_hold(store.verify()) and not list((store.path / ".staging").iterdir())
 
 
@@ -72,18 +88,6 @@ def test_killed_before_each_line_of_the_store(tmp_path: Path, fast_folder: tuple
     assert {name.split("/")[0] for name in peace} == {"run.json", "segments", "quarantine"}
     for kill in kills:
         assert tree(folder / f"run-{kill['line']:05d}") == peace
-
-
-@pytest.fixture
-def fast_folder(tmp_path: Path):
-    """A folder in memory, where fsync costs nothing, and 1; or one on the disk, and how many lines to go at once there."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path, 12
-        return
-    folder = Path(tempfile.mkdtemp(dir=memory))
-    yield folder, 1
-    shutil.rmtree(folder)
 
 
 def test_a_second_process_is_refused_and_a_killed_one_frees_the_run(tmp_path: Path):
