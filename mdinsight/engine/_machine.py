@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mdinsight.engine._system import System
 
 _FARTHEST = 1e5  # nm; the readers refuse what is farther out
-_BROKEN = ("NaN", "nan", "infinite")
+_BROKEN = ("NaN", "nan", "infinite", "box size has decreased")
 _REPEATS = "DeterministicForces"
 
 

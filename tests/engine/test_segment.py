@@ -48,7 +48,7 @@ def oscillators(n, friction, timestep=0.002, omega=50.0):
     return System.from_openmm(system, topology, np.zeros((n, 3)), 300.0, timestep, friction, "Reference")
 
 
-def argon(n=3, barostat=True):
+def argon(n=3, barostat=True, pressure=50.0):
     """A box of LJ particles under pressure."""
     system, topology = openmm.System(), app.Topology()
     force = openmm.NonbondedForce()
@@ -61,7 +61,7 @@ def argon(n=3, barostat=True):
         topology.addAtom("Ar", app.Element.getBySymbol("Ar"), topology.addResidue("Ar", chain))
     system.addForce(force)
     if barostat:
-        system.addForce(openmm.MonteCarloBarostat(50.0, 300.0, 5))
+        system.addForce(openmm.MonteCarloBarostat(pressure, 300.0, 5))
     grid = 0.4 * np.stack(np.meshgrid(*[np.arange(n)] * 3), -1).reshape(-1, 3)
     vectors = np.eye(3) * box
     system.setDefaultPeriodicBoxVectors(*vectors)
@@ -405,6 +405,14 @@ def test_atoms_on_top_of_each_other(ala2, tmp_path):
     assert mdi.open(folder / "traj-0000.xtc", top=ala2.topology).n_frames == 3
 
 
+def test_a_box_that_collapses(tmp_path):
+    system = argon(pressure=1e6)
+    folder = folder_of(tmp_path)
+    with pytest.raises(InstabilityError, match="box size has decreased"):
+        run(system, swarm(system, 1, 2000, 20), folder)
+    assert (folder / "state.xml").exists()
+
+
 LIMITED = """
 import pickle, resource, sys
 from pathlib import Path
@@ -419,16 +427,21 @@ except Exception as error:
 """
 
 
-@pytest.mark.parametrize(("limit", "what"), [(20_000, "traj-0000.xtc"), (4_000, "traj-0000.xtc"), (60_000, "end.npz")])
-def test_no_room_on_the_disk(ala2, tmp_path, limit, what):
-    """Files may not grow beyond a limit, which the library that writes XTC does not tell of."""
-    wide = swarm(ala2, 100, 1, 1) if what == "end.npz" else swarm(ala2, 1, 400, 1)
-    (tmp_path / "job").write_bytes(pickle.dumps((ala2, wide)))
+@pytest.mark.parametrize(
+    ("limit", "options", "message"),
+    [
+        (4_000, {"steps": 400, "stride": 1}, "XTC write error"),
+        (4_200, {"steps": 25, "stride": 1}, "of 25 frames"),  # the last part goes to the disk when the file is closed
+        (60_000, {"steps": 1, "stride": 1, "n": 100}, "cannot write into"),  # end.npz
+    ],
+)
+def test_no_room_on_the_disk(ala2, tmp_path, limit, options, message):
+    """Files may not grow beyond a limit; when it closes a file, the library that writes XTC does not tell."""
+    (tmp_path / "job").write_bytes(pickle.dumps((ala2, swarm(ala2, **({"n": 1} | options)))))
     folder = folder_of(tmp_path)
     command = [sys.executable, "-c", LIMITED, str(tmp_path / "job"), str(folder), str(limit)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=_environment()).stdout
-    assert said.startswith("OutputError test") or said.startswith(f"OutputError {folder}"), said
-    assert "make room" in said
+    assert said.startswith("OutputError") and message in said and "make room" in said, said
 
 
 def _environment():
