@@ -241,6 +241,28 @@ def mfpt(
     ParameterError
         If the shapes do not fit.
     """
+    arriving, weight, discarded = _kept(recycled, carried, discard)
+    step = 1.0 if interval is None else float(interval)
+    parts = zip(np.array_split(arriving, _BLOCKS), np.array_split(weight, _BLOCKS), strict=True)
+    sums = np.array([[a.sum() / step, w.sum()] for a, w in parts])
+    unit = ("", "iterations") if interval is None else ("1/ps", "ps")
+    value, low, high = _studentised(sums, seeds.generator(seed, "adaptive.mfpt"), samples, level)
+    flux = Estimate(value, low, high, unit[0], level)
+    half = np.array([_log_t(part, level) for part in np.split(sums, 2)])
+    return PassageTime(
+        Estimate(1.0 / flux.value, 1.0 / flux.high, 1.0 / flux.low, unit[1], level),
+        flux,
+        discarded,
+        len(arriving),
+        Estimate(half[:, 0], half[:, 1], half[:, 2], unit[0], level),
+        int(np.count_nonzero(arriving)),
+        _BLOCKS,
+        inefficiency(arriving),
+    )
+
+
+def _kept(recycled: Any, carried: Any, discard: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    """What arrived and what was on its way after the transient, and the length of the transient."""
     arriving = np.asarray(recycled, dtype=np.float64)
     if arriving.ndim != 1 or np.shape(carried) not in ((), arriving.shape):
         raise ParameterError(
@@ -262,23 +284,7 @@ def mfpt(
             f"no weight arrived in the {len(arriving)} iterations after the transient, so the flux is not known; "
             "run more iterations, or put bins where walkers still have to climb"
         )
-    step = 1.0 if interval is None else float(interval)
-    parts = zip(np.array_split(arriving, _BLOCKS), np.array_split(weight, _BLOCKS), strict=True)
-    sums = np.array([[a.sum() / step, w.sum()] for a, w in parts])
-    unit = ("", "iterations") if interval is None else ("1/ps", "ps")
-    value, low, high = _studentised(sums, seeds.generator(seed, "adaptive.mfpt"), samples, level)
-    flux = Estimate(value, low, high, unit[0], level)
-    half = np.array([_log_t(part, level) for part in np.split(sums, 2)])
-    return PassageTime(
-        Estimate(1.0 / flux.value, 1.0 / flux.high, 1.0 / flux.low, unit[1], level),
-        flux,
-        discarded,
-        len(arriving),
-        Estimate(half[:, 0], half[:, 1], half[:, 2], unit[0], level),
-        int(np.count_nonzero(arriving)),
-        _BLOCKS,
-        inefficiency(arriving),
-    )
+    return arriving, weight, discarded
 
 
 def _studentised(sums: np.ndarray, rng: np.random.Generator, samples: int, level: float) -> tuple[Any, Any, Any]:

@@ -42,10 +42,7 @@ def test_every_bin_keeps_its_weight_and_reaches_its_number(walkers, per_bin, see
 def test_weights_become_alike(weights, per_bin, seed) -> None:
     weights = np.array(weights)
     new = resample(weights, np.zeros(len(weights), dtype=int), per_bin, np.random.default_rng(seed))[1]
-    mean = new.mean()
-    assert new.max() <= 2.0 * mean * (1 + 1e-12)  # no walker stands for more than two
-    light = np.sort(new)[:2].sum()
-    assert light > mean * (1 - 1e-12) or (new.max() / 2 <= new.min() * (1 + 1e-12) + mean)
+    assert new.max() <= 2.0 * new.mean() * (1 + 1e-12)  # no walker stands for more than two
 
 
 @pytest.mark.parametrize("per_bin", [1, 2, 3, 6])
@@ -75,9 +72,9 @@ def test_an_exact_expectation_of_two_that_merge() -> None:
 
 def test_heavy_ones_are_split_first() -> None:
     parents, new = resample(np.array([0.1, 0.7, 0.2]), np.zeros(3, dtype=int), 5, np.random.default_rng(0))
-    # a mean of 0.2: the heavy one becomes four of 0.175, then 0.1 and 0.175 are the two lightest, and stay
-    assert parents.tolist() == [0, 1, 1, 1, 1, 2] or (len(parents) == 5 and parents[-1] == 2)
-    assert new.sum() == pytest.approx(1.0) and (parents == 1).sum() >= 3
+    # a mean of 0.2: the heavy one becomes four of 0.175, of which one merges with the 0.1 to make five in all
+    np.testing.assert_allclose(np.sort(new), [0.175, 0.175, 0.175, 0.2, 0.275])
+    assert (parents == 1).sum() >= 3 and parents[-1] == 2
 
 
 @pytest.mark.parametrize(
