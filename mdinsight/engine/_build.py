@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from mdinsight import units
 from mdinsight.engine import _implicit
 from mdinsight.engine._checks import positive
@@ -13,6 +15,7 @@ from mdinsight.engine._forcefields import EXPLICIT, IMPLICIT, check_own_solvent,
 from mdinsight.engine._topology import is_apart
 from mdinsight.errors import ForceFieldError, ParameterError
 
+_FULL = 15.0  # waters a nm^3 (the liquid has 33); a box with more is solvated already
 _HEAVY_ENOUGH = 2.5  # u; hydrogens from this mass on bear a step of 4 fs
 
 
@@ -136,21 +139,35 @@ def _solvated(
     from openmm import app, unit
 
     modeller = app.Modeller(topology, positions)
+    full = _is_full(topology)
     with repeatable():
         try:
             if any(is_apart(residue.name, 0) for residue in topology.residues()):
                 modeller.addExtraParticles(field)  # of water that was in the file
-            modeller.addSolvent(
-                field,
-                model=EXPLICIT[recipe.solvent],
-                padding=recipe.padding * unit.nanometer,
-                ionicStrength=recipe.ionic_strength * unit.molar,
-            )
+            if not full:
+                modeller.addSolvent(
+                    field,
+                    model=EXPLICIT[recipe.solvent],
+                    padding=recipe.padding * unit.nanometer,
+                    ionicStrength=recipe.ionic_strength * unit.molar,
+                )
         except Exception as error:
             raise explain(field, name, topology, error) from error
+    if full:
+        description["box"] = "the box and the water of the file; nothing added"
+        return modeller.topology, modeller.positions
     names = [residue.name for residue in modeller.topology.residues()]
     before = [residue.name for residue in topology.residues()]
     counts = {n: names.count(n) - before.count(n) for n in ("HOH", "NA", "CL")}
     ions = " and ".join(f"{count} {n}" for n, count in counts.items() if n != "HOH" and count) or "no ions"
     description["box"] = f"{counts['HOH']} waters and {ions} added, {recipe.padding:g} nm around the molecule"
     return modeller.topology, modeller.positions
+
+
+def _is_full(topology: Any) -> bool:
+    """Whether the box of the file is full of water already."""
+    vectors = topology.getPeriodicBoxVectors()
+    if vectors is None:
+        return False
+    waters = sum(is_apart(residue.name, 0) for residue in topology.residues())
+    return waters > _FULL * float(np.prod(np.diag(vectors._value)))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mdinsight.engine._topology import is_apart
-from mdinsight.errors import ForceFieldError, TopologyError
+from mdinsight.errors import ForceFieldError, NonFiniteError, TopologyError
 from mdinsight.words import counted, some
 
 _log = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ class Structure:
         ------
         TopologyError
             If it is missing or cannot be read.
+        NonFiniteError
+            If a position is NaN or infinite.
         """
         from openmm import app
 
@@ -49,6 +51,13 @@ class Structure:
             raise TopologyError(f"{path} cannot be read as PDB or mmCIF: {reason}") from error
         if parsed.topology.getNumAtoms() == 0:
             raise TopologyError(f"{path} has no atoms; give a PDB or mmCIF file of the molecule")
+        bad = np.flatnonzero(~np.isfinite(np.array(parsed.getPositions(asNumpy=True)._value)).all(axis=1))
+        if len(bad):
+            atom = list(parsed.topology.atoms())[int(bad[0])]
+            raise NonFiniteError(
+                f"{path}: atom {atom.name} of {_where(atom.residue)} has a position that is not finite; leave the atom out, so that "
+                "it is added"
+            )
         structure = cls(parsed.topology, parsed.positions, path.name)
         structure._fixer = lambda: _fixer(path)
         if parsed.getNumFrames() > 1:
@@ -133,7 +142,9 @@ class Structure:
             try:
                 fixer.addMissingAtoms(seed=1)
             except Exception as error:  # PDBFixer raises nearly anything
-                raise ForceFieldError(f"{self.source}: what is missing cannot be added: {error}") from error
+                raise ForceFieldError(
+                    f"{self.source}: what is missing cannot be added ({error}); give a structure in which it is there"
+                ) from error
         modeller = app.Modeller(fixer.topology, fixer.positions)
         heavy = modeller.topology.getNumAtoms()
         modeller.addHydrogens(pH=ph, platform=Platform.getPlatformByName("Reference"))

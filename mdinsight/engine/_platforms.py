@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from mdinsight.engine._system import System
 
 _DEVICES = ("CUDA", "HIP", "OpenCL")
-_SMALL = 60  # atoms up to which Reference beats the CPU platform where there is no cutoff and no implicit solvent
+_PLAIN, _BORN, _CUSTOM = 100, 50, 25
+"""Atoms up to which Reference is as fast as the CPU platform on one core (measured, peptides): in vacuum, with the native
+OBC2 force, and with custom nonbonded forces such as those of CHARMM36."""
 
 
 def available() -> tuple[str, ...]:
@@ -38,18 +40,21 @@ def choose(system: System) -> str:
                 "have one chosen"
             )
         return system.platform
-    if system.n_atoms <= _SMALL and _plain(system.openmm_system()):
+    if system.n_atoms <= _reference_up_to(system.openmm_system()):
         return "Reference"
     return next(
         (name for name in _DEVICES if name in there and _answers(name)), "CPU" if "CPU" in there else "Reference"
     )
 
 
-def _plain(system: Any) -> bool:
-    """Without a cutoff, a box and implicit solvent."""
-    if system.usesPeriodicBoundaryConditions():
-        return False
-    return not any("GB" in force.getName() for force in system.getForces())
+def _reference_up_to(system: Any) -> int:
+    """The number of atoms up to which Reference is the platform to take."""
+    names = {type(force).__name__ for force in system.getForces()}
+    if system.usesPeriodicBoundaryConditions() or "CustomGBForce" in names:
+        return 0
+    if "CustomNonbondedForce" in names:
+        return _CUSTOM
+    return _BORN if "GBSAOBCForce" in names else _PLAIN
 
 
 def _answers(name: str) -> bool:

@@ -67,7 +67,8 @@ class System(SystemValue):
         Parameters
         ----------
         file
-            The first model of it is taken. Water and ions in it are kept in explicit solvent and dropped else.
+            The first model of it is taken. Water and ions in it are kept in explicit solvent and dropped else; a box that is full
+            of water already is taken as it is.
         forcefield
             A short name (``"amber14"``, ``"amber99sb"``, ``"charmm36"``), an OpenMM force field file, several of them, or an
             ``openmm.app.ForceField``. The file of an explicit water is found by itself.
@@ -309,8 +310,9 @@ class System(SystemValue):
     def chosen_platform(self) -> str:
         """The platform of OpenMM that the system is run on, on this machine.
 
-        That of the name given; else Reference for a small system without a cutoff (it is the fastest on a CPU there, and its
-        arithmetic repeats bit for bit); else CUDA, HIP or OpenCL where a device answers; else CPU.
+        That of the name given; else Reference for a small system without a cutoff (up to 100 atoms in vacuum, 50 with OBC2):
+        it is the fastest on a CPU there, and its arithmetic repeats bit for bit; else CUDA, HIP or OpenCL where a device
+        answers; else CPU.
 
         Raises
         ------

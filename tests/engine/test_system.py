@@ -12,13 +12,13 @@ import pytest
 from openmm import app, unit
 
 import mdinsight as mdi
-from mdinsight.engine._system import System
+from mdinsight.engine import System
 from mdinsight.errors import NonFiniteError, ParameterError, TopologyError
 
 MAKE = """
 import sys
 from openmm import app
-from mdinsight.engine._system import System
+from mdinsight.engine import System
 pdb = app.PDBFile(sys.argv[1])
 made = app.ForceField("amber99sb.xml").createSystem(pdb.topology, constraints=app.HBonds)
 print(System.from_openmm(made, pdb.topology, pdb.positions).hash)
@@ -74,8 +74,7 @@ def test_same_hash_in_another_process(ala2, examples):
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip() == ala2.hash
 
 
-def test_saved_and_loaded(ala2, tmp_path, monkeypatch):
-    monkeypatch.setattr(mdi.engine, "System", System, raising=False)
+def test_saved_and_loaded(ala2, tmp_path):
     again = mdi.load(ala2.save(tmp_path / "system.mdi"))
     assert isinstance(again, System) and again.hash == ala2.hash
     assert again.topology == ala2.topology
