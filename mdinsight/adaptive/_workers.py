@@ -133,7 +133,8 @@ class Process:
     def _hand_over(self, task: bytes) -> Future[Any]:
         if self._executor is None:
             self._context = _Context()
-            self._executor = ProcessPoolExecutor(1, self._context, begin_worker, (self._environment,))
+            with _interrupt_later():  # it may start a process too, in which Python tracks semaphores
+                self._executor = ProcessPoolExecutor(1, self._context, begin_worker, (self._environment,))
         with _launching(self._with_main):
             return self._executor.submit(run_pickled, task)
 
@@ -216,6 +217,8 @@ def _is_dask_loss(error: BaseException | None) -> bool:
 def _how_it_died(code: int | None, with_main: bool) -> str:
     if code == -signal.SIGKILL:
         return "killed from outside (SIGKILL), most often because the memory ran out: use fewer workers"
+    if code == -signal.SIGTERM:
+        return "ended from outside (SIGTERM)"
     if code is not None and code < 0:
         return f"crashed ({signal.Signals(-code).name}): try another platform, or one worker to see where"
     if with_main:

@@ -273,8 +273,8 @@ def test_ctrl_c_ends_everything_at_once_and_quietly(run_script, tmp_path):
 
 
 STARTS = """
-import os, signal, sys, threading, time
-import executor_tasks, psutil
+import multiprocessing, os, signal, threading
+import executor_tasks
 from mdinsight.adaptive._executors import Pool
 
 results = {}
@@ -287,9 +287,8 @@ for k in range(25):                                  # 2 ms apart: before, while
     except KeyboardInterrupt:
         print("interrupted")
     timer.join()
-    left = [c for c in psutil.Process().children() if "resource_tracker" not in " ".join(c.cmdline())]
-    if left:
-        print("left", left)
+    if multiprocessing.active_children():
+        print("left", multiprocessing.active_children())
 """
 
 
