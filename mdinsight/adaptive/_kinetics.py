@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from mdinsight import seeds, units
 from mdinsight.adaptive._cover import farthest_points, nearest_point
@@ -23,14 +24,18 @@ from mdinsight.results import Estimate, Verdict
 
 SHARE = 0.15
 """Part of the budget that the last swarms get."""
-_STARTS = 8
+_STARTS = 6
 """Paths that start in each cell, as a rule."""
 _LAGS = 2
 """Length of a path, each way, in lags of the coordinate: by half of it the memory of the start is lost."""
 _FINER = 4
 """How many times as often frames are saved as in other swarms: neighbouring cells must be seen to be neighbours."""
-_CELLS = {1: 30}
-_MOST_CELLS = 80
+_CELLS = {1: 60}
+_MOST_CELLS = 120
+_PLACES = 4000
+_WIDTH, _HEIGHT = 0.3, 1.5
+"""Size of a cell: standard deviations of the coordinate, and kT."""
+_CEILING = 20.0
 _CORE = 0.9
 _SAMPLES = 200
 _BLOCKS = 10
@@ -41,18 +46,64 @@ class Strata(Model):
 
     Attributes
     ----------
-    centers
-        (n, dim).
+    points
+        (n, dim) places that were visited.
+    cell
+        (n,) the cell of each; the last cell, in which nothing starts, is all that lies too high.
     scale
         (dim,) by which distances are divided.
+    n
+        Number of cells, the last included.
     """
 
-    centers: np.ndarray
+    points: np.ndarray
+    cell: np.ndarray
     scale: np.ndarray
+    n: int
 
     def cells(self, s: np.ndarray) -> np.ndarray:
-        """(n_frames,) the cell of each point (n_frames, dim)."""
-        return nearest_point(np.asarray(s, np.float64) / self.scale, self.centers / self.scale)
+        """(n_frames,) the cell of each point (n_frames, dim): that of the nearest place that was visited."""
+        nearest = cKDTree(self.points / self.scale).query(np.asarray(s, np.float64) / self.scale)[1]
+        return np.asarray(self.cell[nearest], np.int64)
+
+    @classmethod
+    def of(cls, s: np.ndarray, log_weights: np.ndarray, n: int, ceiling: float, rng: np.random.Generator) -> Strata:
+        """Cells of like place and like free energy, so that neighbours reach each other also where the free energy is steep.
+
+        Parameters
+        ----------
+        s
+            (n_frames, dim) of weighted frames.
+        log_weights
+            (n_frames,) in the unbiased ensemble.
+        n
+            Most cells.
+        ceiling
+            kT above the lowest free energy: what lies higher has no starts.
+        """
+        scale = np.where(s.std(axis=0) > 0, s.std(axis=0), 1.0)
+        free = _free_energy(s, log_weights)
+        low = np.flatnonzero(free - free.min() <= ceiling)
+        points = np.column_stack([s / scale / _WIDTH, free / _HEIGHT])
+        picked = low if len(low) <= _PLACES else rng.choice(low, _PLACES, replace=False)
+        centers = picked[farthest_points(points[picked], min(n, len(picked)), int(rng.integers(len(picked))))]
+        high = np.setdiff1d(np.arange(len(s)), low)
+        high = high if len(high) <= _PLACES else rng.choice(high, _PLACES, replace=False)
+        cell = np.concatenate([nearest_point(points[picked], points[centers]), np.full(len(high), len(centers))])
+        return cls(s[np.concatenate([picked, high])], cell, scale, len(centers) + 1)
+
+
+def _free_energy(s: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
+    """(n_frames,) in kT, from a histogram of the coordinate."""
+    bins = {1: 60, 2: 40}.get(s.shape[1], 20)
+    edges = [np.linspace(column.min(), column.max() + 1e-9, bins + 1) for column in s.T]
+    places = np.stack(
+        [np.clip(np.searchsorted(e, c, side="right") - 1, 0, bins - 1) for e, c in zip(edges, s.T, strict=True)]
+    )
+    flat = np.ravel_multi_index(tuple(places), (bins,) * s.shape[1])
+    _, flat = np.unique(flat, return_inverse=True)
+    weights = np.bincount(flat, np.exp(log_weights - log_weights.max()))
+    return np.asarray(-np.log(np.maximum(weights, 1e-300))[flat])
 
 
 def plan_swarms(
@@ -74,13 +125,11 @@ def plan_swarms(
     half = max(4, round(_LAGS * plan.lag / plan.ps(stride))) * stride
     paths = max(2 * _STARTS, int(SHARE * budget / (2 * plan.ps(half))))
     s = np.asarray(coordinate.values(weighted.features), np.float64)
-    scale = np.where(s.std(axis=0) > 0, s.std(axis=0), 1.0)
     rng = seeds.generator(plan.seed, "kinetics", number)
     most = int(np.clip(paths // _STARTS, 2, _CELLS.get(coordinate.dim, _MOST_CELLS)))
-    rows = farthest_points(s / scale, most, int(rng.integers(len(s))))
-    strata = Strata(s[rows], scale)
-    cells = strata.cells(s)
-    chosen = np.concatenate([_drawn(weighted, cells == cell, max(1, paths // most), rng) for cell in range(len(rows))])
+    strata = Strata.of(s, weighted.model.log_weights, most, _ceiling(plan), rng)
+    cells, inner = strata.cells(s), strata.n - 1
+    chosen = np.concatenate([_drawn(weighted, cells == cell, max(1, paths // inner), rng) for cell in range(inner)])
     starts = weighted.where(rng.permutation(chosen))
     shares = [share for share in np.array_split(np.arange(len(starts)), plan.walkers) if len(share)]
     base = {"kind": "kinetics", "steps": half, "stride": stride, "two_way": True, "with_start": True}
@@ -88,12 +137,20 @@ def plan_swarms(
         {**base, "n": len(share), "walker": walker, "starts": [list(starts[int(i)]) for i in share]}
         for walker, share in enumerate(shares)
     )
-    says = f"{len(starts)} two-way paths of {units.format_time(2 * plan.ps(half))} from {len(rows)} cells"
+    says = f"{len(starts)} two-way paths of {units.format_time(2 * plan.ps(half))} from {inner} cells"
     return Decision(number, "kinetics", says, tasks, last.version, None, state), {"strata": strata}
+
+
+def _ceiling(plan: Plan) -> float:
+    """kT above the lowest free energy up to which paths start: what the bias can lift, and a little less."""
+    barrier = getattr(plan.bias, "barrier", None)
+    return _CEILING if barrier is None else min(_CEILING, 0.9 * float(barrier) / plan.system.kT)
 
 
 def _drawn(weighted: Weighted, mask: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     rows = np.flatnonzero(mask)
+    if not len(rows):
+        return rows
     logs = weighted.model.log_weights[rows]
     weights = np.exp(logs - logs.max())
     return rows[systematic(weights / weights.sum(), n, rng)]
@@ -129,11 +186,19 @@ class Kinetics:
     passages: tuple[tuple[Passage | None, ...], ...]
 
     def free_energies(self, kT: float) -> Estimate | None:
-        """F of each state from the swarms alone, kJ/mol, relative to the most populated state of the biased rounds."""
+        """F of each state from the swarms alone, kJ/mol, relative to the most populated state of the biased rounds.
+
+        None where the swarms do not connect the cells that hold the states.
+        """
         if self.own is None:
             return None
         n = len(self.cores)
-        base = int(np.argmax(np.bincount(self.state, self.weights, minlength=n)))
+        held = np.zeros(len(self.state), bool)
+        held[self.own.strata] = True
+        all_of = np.bincount(self.state, self.weights, minlength=n)
+        if (np.bincount(self.state, self.weights * held, minlength=n) < 0.5 * all_of).any():
+            return None
+        base = int(np.argmax(all_of))
 
         def energies(weights: np.ndarray) -> np.ndarray:
             sums = np.stack([weights[..., self.state == i].sum(axis=-1) for i in range(n)], axis=-1)
@@ -142,7 +207,7 @@ class Kinetics:
 
         value = energies(self.own.weights)
         if not np.isfinite(value).all():
-            return None  # the swarms do not connect the states
+            return None
         return Estimate.from_samples(value, energies(self.own.samples), "kJ/mol")
 
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -176,12 +241,12 @@ def _kinetics(plan: Plan, history: History, last: Decision) -> Kinetics | None:
     states: Metastable = history.model(before, "states")
     paths = [strata.cells(_values(coordinate, part)) for piece in history.pieces([last]) for part in piece.parts]
     found = swarms(paths, np.array([len(path) // 2 for path in paths]), dt=plan.ps(last.tasks[0]["stride"]))
-    n_cells = len(strata.centers)
+    n_cells = strata.n
     weights, samples = _cell_weights(plan, weighted, strata.cells(_values(coordinate, weighted.features)), n_cells)
     covered = np.bincount([path[len(path) // 2] for path in paths], minlength=n_cells) > 0
     weights, samples = np.where(covered, weights, 0), np.where(covered, samples, 0)
     lag = (len(paths[0]) - 1) // 2
-    state = states.assign(strata.centers)
+    state = _state_of(strata, states)
     cores = tuple(_core(weights, state == i) for i in range(states.n))
     given: dict[str, Any] = {"weights": weights, "weight_samples": samples, "n_samples": _SAMPLES, "seed": plan.seed}
     with warnings.catch_warnings():
@@ -193,6 +258,13 @@ def _kinetics(plan: Plan, history: History, last: Decision) -> Kinetics | None:
             own = None
         passages = tuple(tuple(_passage(found, a, b, lag, given) for b in cores) for a in cores)
     return Kinetics(model, own, strata, state, weights, samples, cores, passages)
+
+
+def _state_of(strata: Strata, states: Metastable) -> np.ndarray:
+    """(n_cells,) the state that most of a cell's places belong to."""
+    votes = np.zeros((strata.n, states.n))
+    np.add.at(votes, (strata.cell, states.assign(strata.points)), 1.0)
+    return np.asarray(votes.argmax(axis=1))
 
 
 def _values(coordinate: CVModel, features: np.ndarray) -> np.ndarray:

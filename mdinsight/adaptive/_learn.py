@@ -73,7 +73,7 @@ def _score(estimator: cvs.TICA | cvs.VAMP | cvs.VAMPNet, series: TimeSeries, see
 
 
 def _dimension(plan: Plan, series: TimeSeries, seed: int) -> int:
-    """The processes slower than a swarm trajectory is long; at least one, at most three."""
+    """The processes slower than half a swarm trajectory; at least one, at most three."""
     given = plan.cv.parameters.get("dim", "auto")
     if given != "auto" and given is not None:
         return int(given)
@@ -81,7 +81,7 @@ def _dimension(plan: Plan, series: TimeSeries, seed: int) -> int:
     slow = (
         cvs.TICA(lag=plan.lag_frames, dim=most).fit(series).model.timescales().value
     )  # in ps: the series has a time step
-    return int(np.clip(np.sum(np.nan_to_num(slow, nan=0.0) > plan.swarm), 1, most))
+    return int(np.clip(np.sum(np.nan_to_num(slow, nan=0.0) > 0.5 * plan.swarm), 1, most))
 
 
 def _called(model: CVModel) -> str:

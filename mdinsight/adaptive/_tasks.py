@@ -46,7 +46,7 @@ def segment(plan: Plan, history: History, decision: Decision, number: int) -> Se
 def _starts(history: History, task: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     if "continue" in task:
         end = history.piece(task["continue"]).end
-        return end["positions"], end.get("box"), end["velocities"]
+        return end["positions"], end.get("boxes"), end["velocities"]
     start = history.start
     first = start.positions[None] if task.get("initial") else np.empty((0, *start.positions.shape))
     box = None if start.box is None else start.box[None]
