@@ -25,7 +25,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def validated(section: type[S], content: Mapping[str, Any], source: str) -> S:
+def validated(section: type[S], content: Any, source: str) -> S:
     """Plain data as a section.
 
     Raises
@@ -33,6 +33,8 @@ def validated(section: type[S], content: Mapping[str, Any], source: str) -> S:
     ParameterError
         Naming every key that is unknown (with the nearest known one) or has a value that it cannot have.
     """
+    if not isinstance(content, Mapping):
+        raise ParameterError(f"{source} is a {type(content).__name__}, not a mapping of keys to values")
     try:
         return section.model_validate(content)
     except ValidationError as error:
@@ -130,7 +132,8 @@ def _explain(section: type[Section], error: ValidationError) -> str:
         elif item["type"] == "missing":
             found.setdefault(where, f"{where} is missing")
         elif item["type"] == "value_error":  # raised by a section's own check, in words
-            found.setdefault(where, f"{where}: {item['ctx']['error']}" if where else f"{item['ctx']['error']}")
+            says = str(item["ctx"]["error"])
+            found.setdefault(where, says if says.startswith(where) else f"{where}: {says}")
         else:
             found.setdefault(where, f"{where}={item['input']!r}: {about or item['msg']}")
     return "; ".join(found.values())

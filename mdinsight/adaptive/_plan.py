@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -167,6 +169,40 @@ class Plan(Model):
         super().__post_init__()
         self._check_times()
 
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Plan:
+        """A plan that stands in a YAML file, with the keys of :class:`PlanFile`. Paths in it are relative to the file.
+
+        Raises
+        ------
+        ParameterError
+            If the file cannot be read, or has a key that is unknown or a value that cannot be; all of them are named.
+        MdinsightError
+            If the molecule cannot be built.
+        """
+        from mdinsight.adaptive._planfile import PlanFile
+
+        return PlanFile.read(path).plan()
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], source: str = "the plan") -> Plan:
+        """A plan out of plain data as a YAML file has it; see :meth:`read`. Paths are relative to the working directory."""
+        from mdinsight.adaptive._planfile import PlanFile
+
+        return PlanFile.parse(content, source).plan()
+
+    def to_yaml(self, saved: str = "plan.mdi") -> str:
+        """The plan as YAML, nothing left to defaults: what a run says of what it does.
+
+        Parameters
+        ----------
+        saved
+            Where this plan is saved (:meth:`save`), as seen from the YAML file: :meth:`read` takes the molecule from there.
+        """
+        from mdinsight.adaptive._echo import to_yaml
+
+        return to_yaml(self, saved)
+
     def _put(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
@@ -245,6 +281,20 @@ class Plan(Model):
         """ps of the first exploration, the first swarm and one round."""
         swarm = self.swarms * self.swarm if self.bias is not None else 0.0
         return math.fsum((self.walkers * self.explore_span, swarm, self.walkers * self.segment))
+
+    def check_budget(self, ps: float) -> None:
+        """Refuse a budget that does not pay for one round.
+
+        Raises
+        ------
+        PlanError
+            Saying what one round takes.
+        """
+        if ps < self.least_budget:
+            raise PlanError(
+                f"budget={units.format_time(ps)} does not pay for one round of this plan, which takes "
+                f"{units.format_time(self.least_budget)}; give more, fewer walkers, or shorter segments"
+            )
 
     def identity(self) -> dict[str, Any]:
         """The plan as plain data; large parts (the system) by name and hash."""

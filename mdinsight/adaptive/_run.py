@@ -16,7 +16,8 @@ from mdinsight.adaptive._rounds import End, Next, decide
 from mdinsight.adaptive._states import States, states_of
 from mdinsight.adaptive._status import Status, status_of
 from mdinsight.adaptive._tasks import segment
-from mdinsight.errors import InstabilityError, PlanError
+from mdinsight.errors import InstabilityError, ParameterError, PlanError
+from mdinsight.files import write_text
 from mdinsight.parallel import Workers
 from mdinsight.progress import Progress
 from mdinsight.results import Verdict
@@ -85,6 +86,8 @@ class Run:
             If workers keep dying.
         """
         limit = units.time(budget, "budget")
+        if not self.history.decisions:
+            self.plan.check_budget(limit)
         with self.store.lock(), _teller(self, progress, limit) as tell:
             self.store.clean()
             tell("starting")
@@ -100,7 +103,13 @@ class Run:
                     if isinstance(following, End):
                         tell(following.says)
                         return following
-                    self._commit(following)
+                    self._commit(following, limit)
+
+    @property
+    def budget(self) -> float | None:
+        """ps of simulation in all that the last round was decided for; None before the first."""
+        done = self.history.decisions
+        return float(self.store.entry(done[-1].name).info["budget"]) if done else None
 
     def states(self) -> States:
         """The states found so far: population, free energy and exchange times with intervals, structures."""
@@ -123,18 +132,19 @@ class Run:
             self.plan.system.prepared(self.plan.seed).save(folder / "system.mdi")
             self.store.commit(START, folder, {"kind": "start"})
 
-    def _commit(self, following: Next) -> None:
+    def _commit(self, following: Next, budget: float) -> None:
         folder = self.store.stage(following.decision.name)
         (folder / DECISION).write_text(following.decision.to_json())
         for name, model in following.models.items():
             model.save(folder / f"{name}.mdi")
-        self.store.commit(
-            following.decision.name, folder, {"kind": following.decision.kind, "says": following.decision.says}
-        )
+        decision = following.decision
+        self.store.commit(decision.name, folder, {"kind": decision.kind, "says": decision.says, "budget": budget})
 
     def _pool(self, workers: Workers, devices: Any) -> Pool:
         platform = self.plan.system.chosen_platform()
         if isinstance(workers, int) or workers is None:
+            if workers is not None and workers < 1:
+                raise ParameterError(f"workers={workers} is not a number of processes; give at least 1")
             most = engine.cores_or_devices(platform) if workers is None else workers
             count = max(1, min(most, self.plan.walkers))
             slots = slot_properties(platform, count, devices, engine.device_count(platform))
@@ -204,6 +214,7 @@ def open(path: str | os.PathLike[str], plan: Plan | None = None) -> Run:
         with store.lock():
             folder = store.stage(PLAN)
             plan.save(folder / "plan.mdi")
+            write_text(folder / "plan.yaml", plan.to_yaml())
             store.commit(PLAN, folder, {"kind": "plan"})
     return Run(store, Plan.load(store.entry(PLAN).file("plan.mdi")))
 

@@ -1,4 +1,4 @@
-"""``mdinsight analyze`` and ``mdinsight info``."""
+"""The group of commands, ``mdinsight analyze`` and ``mdinsight info``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from mdinsight._version import __version__
+from mdinsight.cli._common import named_features
+from mdinsight.cli._sample import report, sample, status, verify
 from mdinsight.errors import MdinsightError, ParameterError
 
 
@@ -50,6 +52,9 @@ class _Group(click.Group):
 def main(traceback: bool) -> None:
     """Slow coordinates, long-lived states and rare conformations of molecular dynamics."""
 
+
+for _command in (sample, status, verify, report):
+    main.add_command(_command)
 
 _files = click.argument("files", nargs=-1, required=True)
 _top = click.option("--top", help="Topology (PDB, GRO, prmtop, ...), where the trajectories hold none.")
@@ -140,7 +145,7 @@ def _config(files: tuple[str, ...], top: str | None, options: dict[str, Any]) ->
     }
     for key, value in changes.items():
         if key == "features":
-            content["features"] = tuple({k: a} if eq else k for k, eq, a in (text.partition("=") for text in value))
+            content["features"] = named_features(value)
         elif key in places:
             section, name = places[key]
             content[section][name] = int(value) if name == "lag" and value.isascii() and value.isdigit() else value
