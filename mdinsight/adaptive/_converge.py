@@ -53,7 +53,8 @@ def _figures(
         "low": _finite(free.low),
         "high": _finite(free.high),
     }
-    width = np.maximum(free.high - free.value, free.value - free.low)
+    with np.errstate(invalid="ignore"):
+        width = np.maximum(free.high - free.value, free.value - free.low)
     width = np.where(np.isfinite(width), width, np.inf)
     tests = {
         "interval": (
@@ -96,7 +97,8 @@ def _steady(plan: Plan, history: History, rounds: list[Decision], now: Estimate)
     if len(then["free_energy"]) != len(now):
         return False, "the number of states has changed"
     change = np.abs(now.value - np.array([np.nan if f is None else f for f in then["free_energy"]]))
-    half = np.maximum(now.high - now.value, now.value - now.low)
+    with np.errstate(invalid="ignore"):
+        half = np.maximum(now.high - now.value, now.value - now.low)
     inside = bool((change <= half + 1e-12).all())  # NaN is not inside
     worst = float(np.nanmax(change)) if np.isfinite(change).any() else float("nan")
     return inside, f"free energies changed by at most {worst:.2g} kJ/mol in {plan.stop.rounds} rounds"

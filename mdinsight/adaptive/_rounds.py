@@ -11,6 +11,7 @@ import numpy as np
 
 from mdinsight import seeds, units
 from mdinsight.adaptive._converge import assess
+from mdinsight.adaptive._ensemble import WeightedEnsemble
 from mdinsight.adaptive._explore import Hot, Pushed
 from mdinsight.adaptive._frames import Frames
 from mdinsight.adaptive._history import Decision, History, Piece
@@ -19,6 +20,7 @@ from mdinsight.adaptive._kinetics import SHARE, plan_swarms
 from mdinsight.adaptive._learn import SKIP, Learned, Metastable, learn, metastable
 from mdinsight.adaptive._plan import Plan
 from mdinsight.adaptive._policies import Diverse
+from mdinsight.adaptive._unbiased import first_ensemble, learned_as_told, unbiased_round
 from mdinsight.adaptive._weigh import Weighted, weigh
 from mdinsight.bias import BiasModel, Coordinate
 from mdinsight.cvs import CVModel
@@ -56,7 +58,8 @@ def decide(plan: Plan, history: History, budget: float) -> Next | End:
     """
     done = history.decisions
     if not done:
-        return _affordable(plan, 0.0, budget, Next(explore(plan)))
+        ensemble = isinstance(plan.policy, WeightedEnsemble)
+        return _affordable(plan, 0.0, budget, Next(first_ensemble(plan) if ensemble else explore(plan)))
     last = done[-1]
     if not history.pieces([last]):
         raise PlanError(f"all segments of round {last.round} broke down; see the folder quarantine for their states")
@@ -195,7 +198,7 @@ def biased(plan: Plan, history: History, state: dict[str, Any] | None = None) ->
     says = f"{counted(plan.walkers, 'walker')} under {type(plan.bias).__name__}, {how}"
     if state is None and done[-1].kind == "swarm":
         state = done[-1].found
-    told = None if learned is None else _told(learned)
+    told = learned_as_told(learned)
     return Next(
         Decision(len(done), "biased", says, tasks, version, told, {**(state or {}), "states": states.n}), models
     )
@@ -203,17 +206,6 @@ def biased(plan: Plan, history: History, state: dict[str, Any] | None = None) ->
 
 def _empty(plan: Plan, coordinate: CVModel) -> BiasModel:
     return BiasModel.empty(Coordinate.of(coordinate), plan.bias, plan.system.temperature)
-
-
-def _told(learned: Learned) -> dict[str, Any]:
-    return {
-        "is_new": learned.is_new,
-        "score": learned.score,
-        "previous": learned.previous,
-        "says": learned.says,
-        "hash": learned.model.hash,
-        "dim": learned.model.dim,
-    }
 
 
 def _walkers(
@@ -242,9 +234,15 @@ def _walkers(
 
 def _unbiased(plan: Plan, history: History, budget: float) -> Next | End:
     """Adaptive sampling without bias: relearn, then start where the policy says."""
-    from mdinsight.adaptive._unbiased import unbiased_round
 
-    planned = Next(*unbiased_round(plan, history))
+    def frames(version: int, coordinate: CVModel) -> tuple[list[tuple[str, int, int]], Frames]:
+        return candidates(plan, history, version, coordinate)
+
+    def explored() -> tuple[list[tuple[str, int, int]], np.ndarray]:
+        rows, features = _explored(plan, history)
+        return rows, _spread(features)
+
+    planned = Next(*unbiased_round(plan, history, frames, explored))
     if history.ps + _cost(plan, planned.decision) > budget * 1.0001:
         return End(False, f"the budget of {units.format_time(budget)} is spent")
     return planned

@@ -47,12 +47,25 @@ def _starts(history: History, task: dict[str, Any]) -> tuple[np.ndarray, np.ndar
     if "continue" in task:
         end = history.piece(task["continue"]).end
         return end["positions"], end.get("boxes"), end["velocities"]
+    if "parents" in task:
+        ends = [(history.piece(name).end, number) for name, number in task["parents"]]
+        boxes = None if "boxes" not in ends[0][0] else np.array([end["boxes"][i] for end, i in ends])
+        return (
+            np.array([end["positions"][i] for end, i in ends]),
+            boxes,
+            np.array([end["velocities"][i] for end, i in ends]),
+        )
     start = history.start
-    first = start.positions[None] if task.get("initial") else np.empty((0, *start.positions.shape))
+    copies = int(task.get("copies", 1))
+    first = (
+        np.repeat(start.positions[None], copies, axis=0)
+        if task.get("initial")
+        else np.empty((0, *start.positions.shape))
+    )
     box = None if start.box is None else start.box[None]
     places = [tuple(place) for place in task.get("starts", [])]
     if not places:
-        return first, box, None
+        return first, None if box is None else np.repeat(box, copies, axis=0), None
     xyz, boxes = history.frames(places)  # type: ignore[arg-type]
     if boxes is not None and box is not None and task.get("initial"):
         boxes = np.concatenate([box, boxes])

@@ -1,12 +1,133 @@
-"""Adaptive sampling without bias: relearn, choose by policy, run, count."""
+"""Adaptive sampling without bias: learn, choose by policy or resample weighted walkers, run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mdinsight import seeds, units
+from mdinsight.adaptive._ensemble import WeightedEnsemble
+from mdinsight.adaptive._frames import Frames
 from mdinsight.adaptive._history import Decision, History
+from mdinsight.adaptive._learn import SKIP, Learned, learn, metastable
 from mdinsight.adaptive._plan import Plan
+from mdinsight.adaptive._policies import Diverse
+from mdinsight.cvs import CVModel
+from mdinsight.errors import DegenerateError
 from mdinsight.records import Model
+from mdinsight.words import counted
 
 
-def unbiased_round(plan: Plan, history: History) -> tuple[Decision, dict[str, Model]]:
-    """The next round of walkers without bias, and the models that go with its decision."""
-    raise NotImplementedError
+def first_ensemble(plan: Plan) -> Decision:
+    """The walkers of a weighted ensemble, all from the prepared structure and of equal weight."""
+    shares = [len(share) for share in np.array_split(np.arange(plan.swarms), plan.walkers) if len(share)]
+    tasks = []
+    for walker, n in enumerate(shares):
+        weights = [1.0 / plan.swarms] * n
+        tasks.append({**_swarm(plan, walker, n, plan.swarm_steps), "initial": True, "copies": n, "weights": weights})
+    return Decision(
+        0, "swarm", f"{counted(plan.swarms, 'walker')} of equal weight from the first structure", tuple(tasks)
+    )
+
+
+def unbiased_round(plan: Plan, history: History, candidates: Any, explored: Any) -> tuple[Decision, dict[str, Model]]:
+    """The next round of walkers without bias, and the models that go with its decision.
+
+    Parameters
+    ----------
+    plan, history
+        The run.
+    candidates
+        Gives the frames from which walkers may start, and what policies see of them.
+    explored
+        Gives the frames of the exploration and their features.
+    """
+    number = len(history.decisions)
+    series = history.unbiased(SKIP if number < 3 else 0.0)
+    if series is None:
+        rows, points = explored()
+        frames = Frames.of(points, plan.system.kT, seed=plan.seed)
+        chosen = Diverse().choose(frames, plan.walkers, seeds.generator(plan.seed, "first walkers"))
+        says = f"{counted(plan.walkers, 'walker')} from explored frames"
+        return Decision(number, "swarm", says, _walkers(plan, [rows[int(i)] for i in chosen])), {}
+    before = next((d for d in reversed(history.decisions) if d.version >= 0), None)
+    version = -1 if before is None else before.version
+    learned: Learned | None = None
+    models: dict[str, Model] = {}
+    if _due(history):
+        learned = learn(plan, series, history.coordinate(version), version + 1)
+        if learned.is_new:
+            version += 1
+            models["coordinate"] = learned.model
+    coordinate = history.coordinate(version) if learned is None else learned.model
+    if coordinate is None:
+        raise DegenerateError("there is no coordinate; the decisions of this run were changed")
+    states = metastable(plan, [coordinate.values(np.asarray(x)) for x in series], plan.seed)
+    models["states"] = states
+    if isinstance(plan.policy, WeightedEnsemble):
+        tasks, says = _resampled(plan, history, coordinate)
+    else:
+        rows, frames = candidates(version, coordinate)
+        chosen = plan.policy.choose(frames, plan.walkers, seeds.generator(plan.seed, "walkers", number))
+        tasks = _walkers(plan, [rows[int(i)] for i in chosen])
+        says = f"{counted(plan.walkers, 'walker')} from frames chosen by {type(plan.policy).__name__}"
+    return Decision(number, "swarm", says, tasks, version, learned_as_told(learned), {"states": states.n}), models
+
+
+def learned_as_told(learned: Learned | None) -> dict[str, Any] | None:
+    """What a decision says of the coordinate."""
+    if learned is None:
+        return None
+    return {
+        "is_new": learned.is_new,
+        "score": learned.score,
+        "previous": learned.previous,
+        "says": learned.says,
+        "hash": learned.model.hash,
+        "dim": learned.model.dim,
+    }
+
+
+def _due(history: History) -> bool:
+    """Learning becomes rarer as the data grow: after the 1st, 2nd, 4th, 8th ... round."""
+    rounds = sum(d.kind == "swarm" for d in history.decisions)
+    return rounds & (rounds - 1) == 0
+
+
+def _swarm(plan: Plan, walker: int, n: int, steps: int) -> dict[str, Any]:
+    return {"kind": "swarm", "steps": steps, "stride": plan.swarm_stride, "n": n, "walker": walker, "with_start": True}
+
+
+def _walkers(plan: Plan, starts: Sequence[tuple[str, int, int]]) -> tuple[dict[str, Any], ...]:
+    steps = plan.swarm_stride * max(1, round(plan.segment / plan.ps(plan.swarm_stride)))
+    return tuple({**_swarm(plan, w, 1, steps), "starts": [list(start)]} for w, start in enumerate(starts))
+
+
+def _resampled(plan: Plan, history: History, coordinate: CVModel) -> tuple[tuple[dict[str, Any], ...], str]:
+    """Split and merge where the walkers ended; each goes on from its parent's end with the parent's velocities."""
+    last = history.decisions[-1]
+    parents: list[list[Any]] = []
+    weights: list[float] = []
+    ends = []
+    for name, task in zip(last.names, last.tasks, strict=True):
+        if not history.store.has(name):
+            continue  # it broke down; its weight goes to the others
+        for trajectory, part in enumerate(history.piece(name).parts):
+            parents.append([name, trajectory])
+            weights.append(task["weights"][trajectory])
+            ends.append(np.asarray(part[-1]))
+    share = np.array(weights) / sum(weights)
+    s = np.asarray(coordinate.values(np.array(ends)), np.float64)
+    rng = seeds.generator(plan.seed, "resample", len(history.decisions))
+    chosen, new = plan.policy.resample(s, share, rng)
+    tasks = []
+    for walker, rows in enumerate(np.array_split(np.arange(len(chosen)), plan.walkers)):
+        if len(rows):
+            more = {"parents": [parents[int(chosen[i])] for i in rows], "weights": [float(new[i]) for i in rows]}
+            tasks.append({**_swarm(plan, walker, len(rows), plan.swarm_steps), **more})
+    says = (
+        f"{counted(len(chosen), 'weighted walker')}, the lightest {new.min():.1e}, {units.format_time(plan.swarm)} each"
+    )
+    return tuple(tasks), says
