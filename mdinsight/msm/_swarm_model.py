@@ -20,7 +20,7 @@ from mdinsight.msm._macrostates import ENOUGH
 from mdinsight.msm._markov import MarkovModel
 from mdinsight.msm._spectral import eigenvalues, timescales, with_samples
 from mdinsight.msm._swarm_paths import Swarms, Windows, check_weights, windows
-from mdinsight.msm._swarm_weights import OUTSIDE, StratumWeights, stratum_weights
+from mdinsight.msm._swarm_weights import LEAST, OUTSIDE, StratumWeights, stratum_weights
 from mdinsight.parallel import one_thread
 from mdinsight.results import Estimate, Verdict
 
@@ -129,7 +129,7 @@ def swarm_model(
     memory does not matter within the lag. A crossing that only starts on the barrier show is counted with the weight of
     the barrier. C is symmetrised, as time reversal allows.
     """
-    check_samples(n_samples)
+    check_samples(n_samples, LEAST)
     frames = swarms.check_lag(lag)
     strata = resolve_weights(swarms, weights, weight_samples, n_samples, seed)
     with one_thread():
@@ -188,7 +188,7 @@ def swarm_timescales(
     LagError, ParameterError, ConnectivityError
         As :func:`swarm_model`.
     """
-    check_samples(n_samples)
+    check_samples(n_samples, LEAST)
     longest = int(np.median(np.maximum(swarms.forward, swarms.backward)))
     if lags is None:
         frames = sorted({round(lag) for lag in np.geomspace(1, max(1, longest), 10)})

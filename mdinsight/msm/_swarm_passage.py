@@ -13,12 +13,16 @@ from mdinsight.msm._estimators import check_samples
 from mdinsight.msm._macrostates import ENOUGH
 from mdinsight.msm._swarm_model import StrataInUse, resolve_weights
 from mdinsight.msm._swarm_paths import Swarms, Windows, windows
+from mdinsight.msm._swarm_weights import LEAST
 from mdinsight.parallel import one_thread
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
 
 POINTS = 8
 """Times at which the survival is taken."""
+
+HUGE = 1e200
+"""Stands for an infinite time where quantiles are interpolated."""
 
 FLAT = 0.1
 """Change of the rate that is no matter."""
@@ -119,7 +123,7 @@ def swarm_passage(
     rate k (the plateau of Chandler, 10.1063/1.436049, with an absorbing B instead of its population), so the mean time
     is the sum of S up to the lag plus S(lag) / k. Nothing else is assumed.
     """
-    check_samples(n_samples)
+    check_samples(n_samples, LEAST)
     frames = swarms.check_lag(lag)
     if frames < 4:
         raise LagError(f"lag={frames} frames is too short to see a rate settle; give at least 4")
@@ -157,10 +161,13 @@ def _passage(
     rate, rate_drawn = (_hazard(steps, a, half, last) for a in (arrived, drawn))
     times, times_drawn = (_mean(steps, a, h) for a, h in ((arrived, rate), (drawn, rate_drawn)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = (_hazard(steps, a, middle, last) / _hazard(steps, a, half, middle) for a in (arrived, drawn))
-        ratio = Estimate.from_samples(*ratios)
+        change, change_drawn = (
+            _hazard(steps, a, middle, last) / _hazard(steps, a, half, middle) for a in (arrived, drawn)
+        )
+    change_drawn = np.where(np.isfinite(change_drawn), change_drawn, np.nan)
+    ratio = Estimate.from_samples(np.where(np.isfinite(change), change, np.nan), change_drawn)
     return Passage(
-        Estimate.from_samples(times * dt, times_drawn * dt, unit),
+        _with_infinite(times * dt, times_drawn * dt, unit),
         Estimate.from_samples(rate / dt, rate_drawn / dt, f"1/{unit}"),
         ratio,
         steps,
@@ -169,6 +176,12 @@ def _passage(
         float(per_path.sum() ** 2 / max((per_path**2).sum(), 1e-300)),
         swarms.dt,
     )
+
+
+def _with_infinite(value: np.ndarray, samples: np.ndarray, unit: str) -> Estimate:
+    """The interval of samples of which some may be infinite: nothing arrived in them."""
+    figure = Estimate.from_samples(value, np.minimum(samples, HUGE), unit)
+    return figure.replace(high=np.where(figure.high > 1e-3 * HUGE, np.inf, figure.high))
 
 
 def _hazard(steps: np.ndarray, arrived: np.ndarray, low: int, high: int) -> np.ndarray:

@@ -22,6 +22,9 @@ from mdinsight.words import some
 SURE = 0.01
 """Probability to reject weights that agree, over all strata together."""
 
+LEAST = 20
+"""Samples that tell the bias of ln W well enough to take it out."""
+
 OUTSIDE = 0.01
 """Most of the equilibrium that may lie in strata without starts."""
 
@@ -90,14 +93,15 @@ class StratumWeights(Model):
         return Estimate.from_samples(self.weights, self.samples)
 
     def free_energies(self, kT: float = 1.0) -> Estimate:
-        """-kT ln W relative to the heaviest stratum, (n_strata,), in units of ``kT``; inf where not determined."""
-        top = int(np.argmax(self.weights))
-
-        def energy(weights: np.ndarray) -> np.ndarray:
-            with np.errstate(divide="ignore"):
-                return -kT * np.log(weights / weights[..., top : top + 1])
-
-        return Estimate.from_samples(energy(self.weights), energy(self.samples), "" if kT == 1.0 else "kJ/mol")
+        """-kT ln W relative to the heaviest stratum, (n_strata,), in the unit of ``kT``; inf where not
+        determined."""
+        own, top = self.strata, int(np.argmax(self.weights))
+        drawn = -kT * np.log(self.samples[:, own] / self.samples[:, [top]])
+        found = Estimate.from_samples(-kT * np.log(self.weights[own] / self.weights[top]), drawn)
+        full = np.full((3, len(self.weights)), np.inf)
+        full[1:] = np.nan
+        full[:, own] = found.value, found.low, found.high
+        return Estimate(full[0], full[1], full[2], "" if kT == 1.0 else "kJ/mol")
 
     def compare(self, weights: np.ndarray, weight_samples: np.ndarray | None = None) -> Estimate:
         """ln(given weight / this weight) of each determined stratum, (len(strata),), in kT.
@@ -209,12 +213,12 @@ def stratum_weights(
     -----
     T_st(lag) is the part of the starts of s whose path is in t a lag later, or a lag earlier. Since each start is an
     equilibrium sample of its stratum, W T(lag) = W with the exact W at every lag, and W_s T_st = W_t T_ts: no Markov
-    assumption is made, only the starts' distribution *within* strata is used (stratification: 10.1063/1.4960649;
-    exact milestoning: 10.1063/1.4913399). Short lags connect neighbours, long ones the basins; the mean of T over the
-    lags has the same W, which is found by the reversible maximum-likelihood estimate. What a path does in strata
-    without starts counts as if it had stayed, which keeps detailed balance among the others.
+    assumption is made, only the starts' distribution *within* strata is used (stratification: arXiv:1603.04505;
+    exact milestoning: 10.1137/15M102157X). Short lags connect neighbours, long ones the basins; the mean of T over the
+    lags has the same W, which is found by the reversible maximum-likelihood estimate, its bias in ln W taken out.
+    What a path does in strata without starts counts as if it had stayed, which keeps detailed balance among the rest.
     """
-    check_samples(n_samples)
+    check_samples(n_samples, LEAST)
     frames = _lags(swarms, lags)
     pairs = [_pairs(swarms, lag) for lag in frames]
     covered = np.flatnonzero(swarms.counts)
@@ -239,7 +243,7 @@ def stratum_weights(
                 if np.isfinite(first).any():
                     out[row] = _stationary(matrices[part], strata, swarms.counts)
     weights, samples = np.zeros(swarms.n_strata), np.zeros((n_samples, swarms.n_strata))
-    weights[strata], samples[:, strata] = best[0], drawn[0]
+    weights[strata], samples[:, strata] = _corrected(best[0], drawn[0])
     outside = np.setdiff1d(np.arange(swarms.n_strata), strata)
     escape = float(weights @ everything.mean(axis=0)[:, outside].sum(axis=1))
     return StratumWeights(
@@ -264,6 +268,17 @@ def stratum_matrix(swarms: Swarms, lag: Any) -> np.ndarray:
     Rows of strata without starts are 0.
     """
     return _matrices(swarms, [_pairs(swarms, swarms.check_lag(lag))], None)[0]
+
+
+def _corrected(weights: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and samples without the bias of ln W.
+
+    A rare step against the slope of the free energy makes ln W come out low (by 1 / 2k for k such steps). Resampling
+    adds the same bias once more, which tells how large it is: the samples lose it twice (10.1201/9780429246593, 10.6).
+    """
+    bias = np.log(samples).mean(axis=0) - np.log(weights)
+    corrected, drawn = weights * np.exp(-bias), samples * np.exp(-2.0 * bias)
+    return corrected / corrected.sum(), drawn / drawn.sum(axis=1, keepdims=True)
 
 
 def _settled(swarms: Swarms, outside: np.ndarray) -> np.ndarray:

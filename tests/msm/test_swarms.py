@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -111,11 +109,11 @@ def test_joint_probabilities_are_unbiased_at_every_lag() -> None:
 
 
 def test_intervals_hold_the_exact_figures() -> None:
-    """About 95 in 100 do (``benchmarks`` of the method: 94 to 96 of the weights, 93 to 95 of the times)."""
+    """About 95 in 100 do (of 200 repeats with 200 samples: 93 % of the weights, 89 to 94 % of the times)."""
     held: dict[str, list[float]] = {"weights": [], "timescale": [], "mfpt": [], "passage": []}
     slowest = -2.0 / np.log(np.sort(np.linalg.eigvals(CHAIN.matrix).real)[-2])
     exact = 2.0 * CHAIN.mfpt(A, B)
-    for repeat in range(25):
+    for repeat in range(20):
         data = CHAIN.swarms(60, 300 + repeat)
         own = stratum_weights(data, n_samples=50, seed=repeat)
         model = swarm_model(data, REACH, own, n_samples=50, seed=repeat)
@@ -133,8 +131,7 @@ def test_wrong_weights_are_found() -> None:
     own = stratum_weights(data)
     assert own.agreement(CHAIN.weights).holds and not own.agreement(wrong).holds
     difference = own.compare(wrong)
-    both = Verdict("", True, "")
-    assert both.holds and (difference.high[6:] - difference.low[:4].max() < -0.5).all()
+    assert (difference.high[6:] < difference.low[:4].max()).all()
     np.testing.assert_allclose(difference.value[6:].mean() - difference.value[:4].mean(), -2.0, atol=0.5)
     believed = swarm_model(data, 20, wrong)
     verdict = named(believed.verdicts(), "weights")
@@ -160,6 +157,8 @@ def test_strata_without_starts() -> None:
     assert "starts" in named(model.verdicts(), "coverage").remedy
     unknown = named(swarm_model(data, 10).verdicts(), "coverage")  # seen by the swarms themselves
     assert not unknown.holds and "of stratum 5" in unknown.says
+    energies = stratum_weights(data).free_energies(2.5)
+    assert np.isinf(energies.value[6:]).all() and energies.unit == "kJ/mol" and np.isfinite(energies.high[:6]).all()
     # what is covered is right: the weights among the strata with starts, and what their windows show
     own = stratum_weights(data)
     assert own.strata.tolist() == list(range(6)) and (own.weights[6:] == 0).all()
@@ -208,7 +207,7 @@ def test_importance_within_strata() -> None:
     assert model.populations().value[model.active_states >= 30].sum() == pytest.approx(side, rel=0.1)
 
 
-def test_all_that_a_markov_model_does(tmp_path: Path) -> None:
+def test_all_that_a_markov_model_does() -> None:
     data = CHAIN.swarms(100, 11)
     model = swarm_model(data, "20 ps", n_samples=50)
     assert model.lag == 10 and model.time_unit == "ps" and model.n_samples == 50
@@ -273,6 +272,8 @@ def test_passage_needs_two_sets_and_finds_a_third_state() -> None:
         swarm_passage(data, [1], [60], 20)
     with pytest.raises(LagError, match="at least 4"):
         swarm_passage(data, [1], [50], 3)
+    none = swarm_passage(data, [9], [56, 57], 4)
+    assert np.isinf(none.mfpt.value) and np.isinf(none.mfpt.high) and not named(none.verdicts(), "paths").holds
     found = swarm_passage(data, [6, 7], np.arange(24, 36), 20)  # the other well is reached from neither
     assert not named(found.verdicts(), "two states").holds
 
@@ -304,5 +305,5 @@ def test_rows_of_the_stratum_matrix() -> None:
     data = swarms([np.array([0, 1, 1]), np.array([1, 0, 2])], [1, 1])
     expected = [[0, 0.5, 0.5], [0.5, 0.5, 0], [0, 0, 0]]
     np.testing.assert_allclose(stratum_matrix(data, 1), expected)
-    assert isinstance(swarm_model(CHAIN.swarms(20, 15), 5, n_samples=5), SwarmModel)
+    assert isinstance(swarm_model(CHAIN.swarms(20, 15), 5, n_samples=20), SwarmModel)
     assert MaximumLikelihoodMSM(1).fit(data.paths).model.n_states == 2
