@@ -44,6 +44,7 @@ def convert(value: Any, dimension: str, name: str | None = None) -> float:
         If the value cannot be read as such a quantity.
     """
     name = name or dimension
+    what = f"an {dimension}" if dimension == "energy" else f"a {dimension}"
     units = _UNITS[dimension]
     if hasattr(value, "value_in_unit"):
         from openmm import unit
@@ -51,18 +52,16 @@ def convert(value: Any, dimension: str, name: str | None = None) -> float:
         try:
             return _finite(float(value.value_in_unit(getattr(unit, _OPENMM[dimension]))), value, name)
         except TypeError:
-            raise ParameterError(f"{name}={value} is not a {dimension}; give it in {_INSIDE[dimension]}") from None
+            raise ParameterError(f"{name}={value} is not {what}; give it in {_INSIDE[dimension]}") from None
     if isinstance(value, str):
         match = _TEXT.fullmatch(value)
         if match and match[2] in units:
             return _finite(float(match[1]) * units[match[2]], value, name)
         example = f"10 {_INSIDE[dimension]}"
-        raise ParameterError(
-            f"{name}={value!r} is not a {dimension}; write e.g. {example!r} (units: {', '.join(units)})"
-        )
+        raise ParameterError(f"{name}={value!r} is not {what}; write e.g. {example!r} (units: {', '.join(units)})")
     if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", False):
         raise ParameterError(
-            f"{name}={value!r} is not a {dimension}; give a number of {_INSIDE[dimension]} or a string with a unit"
+            f"{name}={value!r} is not {what}; give a number of {_INSIDE[dimension]} or a string with a unit"
         )
     return _finite(float(value), value, name)
 

@@ -10,7 +10,7 @@ from mdinsight import units
 from mdinsight.adaptive import _kinds as kinds
 from mdinsight.adaptive._plan import Plan
 from mdinsight.errors import MdinsightError
-from mdinsight.features import from_names
+from mdinsight.features import Features, from_names
 from mdinsight.records import Record
 
 
@@ -55,13 +55,11 @@ def _about(plan: Plan) -> str:
 
 def _features(plan: Plan, saved: str) -> list[Any]:
     """The features by name, or, where names do not say it all, where they are saved."""
-    items = plan.features.items
-    entries = [{_name(item): kinds.arguments_of(item)} for item in items]
+    given = plan.features if isinstance(plan.features, Features) else Features((plan.features,))
+    entries = [{_name(item): kinds.arguments_of(item)} for item in given.items]
     try:
-        yaml.safe_dump(entries)
-        again = from_names(entries).items
-        same = [one.hash for one in again] == [one.hash for one in items] and not getattr(plan.features, "keys", ())
-    except (MdinsightError, TypeError, yaml.YAMLError):  # a reference structure is no plain text
+        same = from_names(entries).hash == given.hash
+    except (MdinsightError, TypeError):
         same = False
     return entries if same else [{"saved": saved}]
 

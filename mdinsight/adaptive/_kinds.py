@@ -62,7 +62,10 @@ def cv_of(given: Any) -> Learner:
 
 def bias_of(given: Any) -> Any:
     """``"none"``, ``"opes"`` or ``{"method": "opes", "barrier": 40}``; None is no bias."""
-    if given == "none" or given == {"method": "none"}:
+    if given == "none" or (isinstance(given, Mapping) and given.get("method") == "none"):
+        if given != "none" and len(given) > 1:
+            others = ", ".join(str(key) for key in given if key != "method")
+            raise ParameterError(f"no bias has no {others}; leave that out, or name a method")
         return None
     name, arguments = _method(given, BIASES, "bias", also=("none",))
     if name == "opes":

@@ -94,6 +94,10 @@ class _Job:
             units.time(self.budget, "--budget")
         if self.for_run.get("workers", 1) < 1:
             raise ParameterError(f"--workers {self.for_run['workers']} is not a number of processes; give at least 1")
+        if {"workers", "dask"} <= self.for_run.keys():
+            raise ParameterError(
+                "--workers are processes of this machine, and do not go with --dask; give one of the two"
+            )
         if file is not None and Path(file).is_dir():
             self._refuse_options(file, out)
             self.run = adaptive.open(file)
@@ -103,7 +107,8 @@ class _Job:
             folder = out or _folder_of(written, file)
             if self.budget is None and "budget" in written.model_fields_set:
                 self.budget = written.budget
-            if not Store.exists(folder):
+            if not Store.exists(folder):  # what can be refused is refused before there is a folder
+                plan.system.chosen_platform()
                 plan.check_budget(units.time(written.budget if self.budget is None else self.budget, "budget"))
             self.run = adaptive.open(folder, plan)
         if self.budget is None:
@@ -138,8 +143,6 @@ class _Job:
         with ExitStack() as stack:
             workers = self.for_run.get("workers")
             if "dask" in self.for_run:
-                if workers is not None:
-                    raise ParameterError("--workers are processes of this machine, and do not go with --dask; give one")
                 workers = stack.enter_context(dask_executor(self.for_run["dask"], folder=run.store.path))
             end = run.advance(self.budget, workers=workers, progress=not self.quiet)
         _show_results(run)
