@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -240,14 +240,15 @@ def status(run: str, watch: bool, every: float) -> None:
 
     seen = look(run)
     last = ""
-    while True:
-        now = seen.status()
-        if str(now) != last:
-            click.echo(f"\x1b[H\x1b[2J{now}" if watch and sys.stdout.isatty() else str(now))
-            last = str(now)
-        if not (watch and now.worker):
-            return
-        time.sleep(every)
+    with suppress(KeyboardInterrupt):  # how one stops watching
+        while True:
+            now = seen.status()
+            if str(now) != last:
+                click.echo(f"\x1b[H\x1b[2J{now}" if watch and sys.stdout.isatty() else str(now))
+                last = str(now)
+            if not (watch and now.worker):
+                return
+            time.sleep(every)
 
 
 @click.command()
