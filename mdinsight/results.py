@@ -38,8 +38,12 @@ class Estimate(Record):
         value = np.asarray(value, dtype=np.float64)
         if samples.shape[0] == 0 or np.isnan(samples).all():
             return cls(value, np.full_like(value, np.nan), np.full_like(value, np.nan), unit, level)
-        filled = np.where(np.isnan(samples).all(axis=0), value, samples)
-        low, high = np.nanquantile(filled, [tail, 1.0 - tail], axis=0)
+        unknown = np.isnan(samples).all(axis=0)
+        filled = np.where(unknown, np.where(np.isnan(value), 0.0, value), samples)
+        low, high = (
+            np.where(unknown & np.isnan(value), np.nan, _quantile(filled, share, outer))
+            for share, outer in ((tail, "lower"), (1.0 - tail, "higher"))
+        )
         return cls(value, low, high, unit, level)
 
     def __getitem__(self, index: Any) -> Estimate:
@@ -75,6 +79,16 @@ class Estimate(Record):
         if np.isnan(low) and np.isnan(high):
             return f"{number(value)}{unit} (no interval)"
         return f"{number(value)}{unit} [{number(low)}, {number(high)}]"
+
+
+def _quantile(samples: np.ndarray, share: float, outer: str) -> np.ndarray:
+    """A quantile along axis 0 without NaN; between two infinite samples there is nothing to interpolate."""
+    with np.errstate(invalid="ignore"):
+        found = np.nanquantile(samples, share, axis=0)
+    if np.isfinite(found).all():
+        return np.asarray(found)
+    ends: np.ndarray = np.nanquantile(samples, share, axis=0, method=outer)  # type: ignore[call-overload]
+    return np.asarray(np.where(np.isnan(found), ends, found))
 
 
 class Verdict(Record):

@@ -12,12 +12,23 @@ from typing import Any
 import numpy as np
 
 from mdinsight import trajectories
+from mdinsight.adaptive._course import (
+    Round,
+    asked,
+    cost_of,
+    cost_rows,
+    provenance_of,
+    provenance_rows,
+    rounds_of,
+    tests_of,
+)
 from mdinsight.adaptive._plan import Plan
 from mdinsight.bias import BiasModel, Trace
 from mdinsight.cvs import CVModel
 from mdinsight.engine import System, deposits_of
 from mdinsight.features import Features
 from mdinsight.records import load
+from mdinsight.results import Verdict
 from mdinsight.series import Column, Origin, TimeSeries
 from mdinsight.store import Store
 
@@ -197,6 +208,36 @@ class History:
         if key not in self._memory:
             self._memory[key] = make()
         return self._memory[key]
+
+    # -- how it went -----------------------------------------------------------------------------------------------------
+
+    def asked(self) -> tuple[tuple[str, str], ...]:
+        """What the plan asks for, in words: (what, how) line by line."""
+        return asked(self.plan)
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Each round: what it did and cost, and what was known when it was decided."""
+        return rounds_of(self)
+
+    def cost(self) -> dict[str, float]:
+        """Simulated ps by kind of round (``"explore"``, ``"swarm"``, ``"biased"``, ``"kinetics"``), all segments counted."""
+        return cost_of(self)
+
+    def cost_rows(self) -> list[tuple[str, str, str]]:
+        """The cost in words: what, simulated time, share."""
+        return cost_rows(self)
+
+    def provenance(self) -> dict[str, Any]:
+        """Seed, hashes of all that went in and came out, versions of what computed it, platforms of OpenMM."""
+        return provenance_of(self)
+
+    def provenance_rows(self) -> list[tuple[str, str]]:
+        """The same in words: (what, which) line by line."""
+        return provenance_rows(self)
+
+    def tests(self) -> tuple[Verdict, ...]:
+        """The tests of convergence as they stood when the last round was decided."""
+        return tests_of(self)
 
     # -- segments --------------------------------------------------------------------------------------------------------
 

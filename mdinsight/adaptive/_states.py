@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mdinsight import seeds, units
+from mdinsight.adaptive._course import cost_words
+from mdinsight.adaptive._exchange import Exchange, exchange_of
 from mdinsight.adaptive._history import History
+from mdinsight.adaptive._judged import judge
 from mdinsight.adaptive._kinetics import Kinetics, kinetics_of
-from mdinsight.adaptive._learn import Metastable
+from mdinsight.adaptive._learn import SKIP, Metastable
+from mdinsight.adaptive._meaning import Mean, Members, describe, in_words
 from mdinsight.adaptive._plan import Plan
 from mdinsight.adaptive._policy import systematic
 from mdinsight.adaptive._weigh import Weighted, differences, weigh
+from mdinsight.bias import free_energy_surface
 from mdinsight.cvs import CVModel
 from mdinsight.errors import DegenerateError
 from mdinsight.results import Estimate, Verdict
+from mdinsight.series import Column, TimeSeries
+from mdinsight.surfaces import FreeEnergySurface
+from mdinsight.words import counted
+
+_BINS = {1: 60, 2: 40}
 
 
 @dataclass(frozen=True)
@@ -31,59 +40,155 @@ class States:
     populations
         ``Estimate`` (n,) from all biased rounds.
     free_energies
-        ``Estimate`` (n,) kJ/mol relative to the first state.
+        ``Estimate`` (n,) kJ/mol relative to the first state. A state that no weighted frame is in has a lower bound only.
     swarm_free_energies
-        The same from the unbiased swarms alone; None before there are any, or where they do not connect the states.
+        The same from the unbiased swarms alone, NaN where they do not join a state to the first one; None before there are any.
     passage_times
         ``Estimate`` (n, n) ps, mean first passage times from row to column; NaN where not known.
+    lifetimes
+        ``Estimate`` (n,) ps, mean time from a state until any other is reached; NaN where not known.
+    meaning
+        For each state the means of the torsions (or other figures) that tell the states apart.
     frames
-        For each state (segment, trajectory, frame) of representative structures, drawn with their weights.
+        For each state (segment, trajectory, frame) of representative structures drawn with their weights, the one nearest to
+        the state's mean first.
     coordinate
         The coordinate in force.
-    n_features_columns
-        Names of the feature columns.
-    ps
-        Simulated time, everything counted.
+    definition, number
+        What assigns values of the coordinate to states, and the (n,) numbers that the states of this table have there.
+    ps, cost
+        Simulated time, everything counted, and by kind of round.
+    weighted, assigned
+        All weighted frames, and the state of each, (n_frames,).
+    exchange
+        What the last two-way swarms say; None before there are any.
+    history
+        What it was read from.
     """
 
     populations: Estimate
     free_energies: Estimate
     swarm_free_energies: Estimate | None
     passage_times: Estimate
+    lifetimes: Estimate
+    meaning: tuple[tuple[Mean, ...], ...]
     frames: tuple[tuple[tuple[str, int, int], ...], ...]
     coordinate: CVModel
+    definition: Metastable
+    number: np.ndarray
     ps: float
+    cost: dict[str, float]
     checks: tuple[Verdict, ...]
     weighted: Weighted
     assigned: np.ndarray
-    kinetics: Kinetics | None
+    exchange: Exchange | None
     history: History
 
     def __len__(self) -> int:
         return len(self.populations)
 
+    @property
+    def kinetics(self) -> Kinetics | None:
+        """The model of the last two-way swarms, with its own numbers of the states."""
+        return None if self.exchange is None else self.exchange.kinetics
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Each state in words: ``"phi ALA2 -80, psi ALA2 70"``."""
+        return tuple(in_words(means) or "not seen by the weighted frames" for means in self.meaning)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the unbiased swarms confirm the bias."""
+        return self.checks[0].holds
+
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Whether what the table rests on holds."""
+        """Whether what the table rests on holds; whether swarms and bias agree comes first."""
         return self.checks
 
+    def assign(self, s: np.ndarray) -> np.ndarray:
+        """The state (n_frames,) of values (n_frames, dim) of the coordinate, counted from 0 as in this table."""
+        rank = np.full(self.definition.n, -1)
+        rank[self.number] = np.arange(len(self.number))
+        return np.asarray(rank[self.definition.assign(s)])
+
+    def values(self) -> np.ndarray:
+        """(n_frames, dim): the coordinate of the weighted frames."""
+        return np.asarray(self.coordinate.values(self.weighted.features), np.float64)
+
+    def surface(self, bins: int | None = None) -> FreeEnergySurface:
+        """Free energy in kJ/mol along the coordinate, or over its first two columns."""
+        key = ("surface", self.coordinate.hash, len(self.history.pieces()), bins)
+        return self.history.remembered(key, lambda: self._surface(bins))  # type: ignore[no-any-return]
+
+    def _surface(self, bins: int | None) -> FreeEnergySurface:
+        axes = min(self.coordinate.dim, 2)
+        names = self.coordinate.get_feature_names_out()[:axes]
+        columns = [Column(str(name), "cv") for name in names]
+        series = TimeSeries([self.values()[:, :axes]], columns=columns)
+        return free_energy_surface(self.weighted.model, series, bins=bins or _BINS[axes])
+
+    def centers(self) -> np.ndarray:
+        """(n, dim): the coordinate at the frame that is most typical of each state; NaN where no weighted frame is."""
+        s, weights = self.values(), self.weighted.model.weights
+        scale = np.where(s.std(axis=0) > 0, s.std(axis=0), 1.0)
+        found = np.full((len(self), s.shape[1]), np.nan)
+        for state in range(len(self)):
+            rows = np.flatnonzero(self.assigned == state)
+            if len(rows):
+                mean = weights[rows] @ s[rows] / weights[rows].sum()
+                found[state] = s[rows[np.argmin((((s[rows] - mean) / scale) ** 2).sum(axis=1))]]
+        return found
+
     def __str__(self) -> str:
-        lines = [f"{len(self)} states, {units.format_time(self.ps)} of simulation in all"]
+        head = f"{counted(len(self), 'state')} from {units.format_time(self.ps)} of simulation"
+        failing = [verdict for verdict in self.checks if not verdict.holds]
+        lines = [f"{head} ({cost_words(self.cost)})"]
+        if failing and failing[0] is self.checks[0]:
+            lines += [str(failing.pop(0))]
         for i in range(len(self)):
-            parts = [f"population {self.populations[i]}"]
-            if i:
-                parts.append(f"F = {self.free_energies[i]}")
-                if self.swarm_free_energies is not None:
-                    parts.append(f"(swarms: {self.swarm_free_energies[i]})")
-                if np.isfinite(self.passage_times.value[0, i]):
-                    parts.append(
-                        f"reached from state 1 in {self.passage_times[0, i]}, left in {self.passage_times[i, 0]}"
-                    )
-            lines.append(f"  state {i + 1}: " + ", ".join(parts))
-        lines += [str(verdict) for verdict in self.checks]
+            lines.append(f"  state {i + 1}: {self.words[i]}")
+            lines += [f"    {line}" for line in self._figures(i)]
+        lines += [str(verdict) for verdict in failing]
+        lines += [str(verdict) for verdict in self.checks if verdict.holds]
         return "\n".join(lines)
 
+    def _figures(self, i: int) -> list[str]:
+        free = f", F {energy(self.free_energies[i])}" if i else ""
+        lines = [f"population {share(self.populations[i])}{free}"]
+        if i and self.swarm_free_energies is not None:
+            lines[0] += f" (unbiased swarms: {energy(self.swarm_free_energies[i])})"
+        if np.isfinite(self.lifetimes.value[i]):
+            lines.append(f"left after {self.lifetimes[i]} in the mean")
+        if i and np.isfinite(self.passage_times.value[0, i]):
+            lines.append(f"reached from state 1 in {self.passage_times[0, i]}, back in {self.passage_times[i, 0]}")
+        return lines
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table in words: number, population, free energy, the same from swarms, lifetime, what the state looks like."""
+        swarms = ["no swarms yet"] * len(self)
+        if self.swarm_free_energies is not None:
+            swarms = [energy(self.swarm_free_energies[i]) for i in range(len(self))]
+        return [
+            (
+                str(i + 1),
+                share(self.populations[i]),
+                energy(self.free_energies[i]) if i else "reference",
+                swarms[i] if i else "reference",
+                str(self.lifetimes[i]),
+                self.words[i],
+            )
+            for i in range(len(self))
+        ]
+
     def write_structures(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write the structures of each state as one multi-model PDB; gives the files."""
+        """Write the structures of each state as one multi-model PDB, the most typical first; gives the files.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be written.
+        """
         import mdtraj
 
         from mdinsight.files import atomic
@@ -92,19 +197,34 @@ class States:
         for number, frames in enumerate(self.frames):
             if not frames:
                 continue
-            xyz, _ = self.history.frames(frames)
+            xyz, boxes = self.history.frames(frames)
             path = Path(folder) / f"state-{number + 1}.pdb"
             trajectory = mdtraj.Trajectory(xyz, self.history.plan.system.topology)
+            if boxes is not None:
+                trajectory.unitcell_vectors = boxes.astype(np.float32)
             trajectory.superpose(trajectory, 0, atom_indices=self.history.plan.system.solute)
-            with atomic(path) as handle:
-                scratch = Path(handle.name).with_suffix(".pdb")
-                try:
-                    trajectory.save_pdb(str(scratch))
-                    handle.write(scratch.read_bytes())
-                finally:
-                    scratch.unlink(missing_ok=True)
+            with atomic(path) as handle, tempfile.TemporaryDirectory() as scratch:
+                trajectory.save_pdb(str(Path(scratch) / path.name))
+                handle.write((Path(scratch) / path.name).read_bytes())
             written.append(path)
         return written
+
+
+def share(population: Estimate) -> str:
+    """A population in percent, with its interval."""
+    if population.value == 0:
+        return f"below {100 * float(population.high):.2g} %"
+    return str(population.scaled(100.0, "%"))
+
+
+def energy(figure: Estimate) -> str:
+    """A free energy with its interval, or the bound that is known."""
+    value, low, high = float(figure.value), float(figure.low), float(figure.high)
+    if np.isposinf(value):
+        return f"above {low:.3g} kJ/mol"
+    if np.isfinite(value) and np.isinf(low) and np.isinf(high):
+        return f"{value:.3g} kJ/mol (no interval)"
+    return str(figure)
 
 
 def states_of(plan: Plan, history: History, structures: int = 10) -> States:
@@ -124,34 +244,40 @@ def states_of(plan: Plan, history: History, structures: int = 10) -> States:
             "go on with a larger budget"
         )
     found: Metastable = history.model(last, "states")
-    raw = found.assign(np.asarray(coordinate.values(weighted.features), np.float64))
-    populations, _, _ = differences_only(weighted, raw, found.n)
-    order = np.argsort(-populations, kind="stable")
-    order = order[populations[order] > 0]
-    rank = np.full(found.n, -1)
-    rank[order] = np.arange(len(order))
+    s = np.asarray(coordinate.values(weighted.features), np.float64)
+    raw = found.assign(s)
+    order = np.argsort(-np.bincount(raw, weighted.model.weights, minlength=found.n), kind="stable")
+    rank = np.empty(found.n, dtype=np.int64)
+    rank[order] = np.arange(found.n)
     assigned = rank[raw]
-    populations, free, each = differences(weighted, assigned, len(order))
+    _, free, each = differences(weighted, assigned, found.n)
     kinetics = kinetics_of(plan, history)
+    exchange = None
+    if kinetics is not None:
+        exchange = exchange_of(history, kinetics, weighted.features, weighted.model.weights, assigned, found.n)
+    members = _members(history, coordinate, found, order, weighted, assigned, s)
+    meaning = describe(history, members, list(coordinate.get_feature_names_out()))
+    nothing = np.full((found.n, found.n), np.nan)
+    unknown = Estimate(nothing, nothing, nothing, "ps")
     return States(
         _population_intervals(plan, free),
         free,
-        _of_swarms(kinetics, plan, order),
-        _times(kinetics, order),
-        tuple(_drawn(plan, weighted, assigned == i, structures, i) for i in range(len(order))),
+        None if exchange is None else exchange.free_energies,
+        unknown if exchange is None else exchange.passage_times,
+        unknown[0] if exchange is None else exchange.lifetimes,
+        tuple(meaning),
+        tuple(_drawn(plan, one, structures, i) for i, one in enumerate(members)),
         coordinate,
+        found,
+        order,
         history.ps,
-        _checks(weighted, each, kinetics),
+        history.cost(),
+        judge(each, free, exchange, [in_words(means) for means in meaning]),
         weighted,
         assigned,
-        kinetics,
+        exchange,
         history,
     )
-
-
-def differences_only(weighted: Weighted, states: np.ndarray, n: int) -> tuple[np.ndarray, None, None]:
-    """The populations (n,) alone."""
-    return np.bincount(states, weighted.model.weights, minlength=n)[:n], None, None
 
 
 def _population_intervals(plan: Plan, free: Estimate) -> Estimate:
@@ -160,56 +286,60 @@ def _population_intervals(plan: Plan, free: Estimate) -> Estimate:
     value = np.exp(-free.value / kT)
     others = value.sum() - value
 
-    def share(energies: np.ndarray) -> np.ndarray:
+    def part(energies: np.ndarray) -> np.ndarray:
         weight = np.exp(-np.where(np.isfinite(energies), energies, np.sign(energies) * 1e3) / kT)
         return np.asarray(weight / (weight + others))
 
-    low, high = share(free.high), share(free.low)
+    low, high = part(free.high), part(free.low)
     if len(value) > 1:  # the first state is what the others leave
         rest_low, rest_high = np.exp(-free.high[1:] / kT).sum(), np.exp(-free.low[1:] / kT).sum()
         low[0], high[0] = 1.0 / (1.0 + rest_high), 1.0 / (1.0 + rest_low)
     return Estimate(value / value.sum(), low, high)
 
 
-def _of_swarms(kinetics: Kinetics | None, plan: Plan, order: np.ndarray) -> Estimate | None:
-    if kinetics is None:
-        return None
-    found = kinetics.free_energies(plan.system.kT)
-    if found is None or len(found) <= int(order.max()):
-        return None
-    picked = found[order]
-    return picked if np.isfinite(picked.value).all() else None
+def _members(
+    history: History,
+    coordinate: CVModel,
+    found: Metastable,
+    order: np.ndarray,
+    weighted: Weighted,
+    assigned: np.ndarray,
+    s: np.ndarray,
+) -> list[Members]:
+    """The weighted frames of each state; of a state without any, frames of the swarms that found it, all alike."""
+    members = []
+    for state, raw in enumerate(order):
+        rows = np.flatnonzero(assigned == state)
+        if len(rows):
+            logs = weighted.model.log_weights[rows]
+            weights = np.exp(logs - logs.max())
+            members.append(Members(weighted.features[rows], s[rows], weights, tuple(weighted.where(rows))))
+        else:
+            members.append(_of_swarms(history, coordinate, found, int(raw)))
+    return members
 
 
-def _times(kinetics: Kinetics | None, order: np.ndarray) -> Estimate:
-    n = len(order)
-    value, low, high = (np.full((n, n), np.nan) for _ in range(3))
-    if kinetics is not None:
-        for i, a in enumerate(order):
-            for j, b in enumerate(order):
-                known = a < len(kinetics.passages) and b < len(kinetics.passages)
-                passage = kinetics.passages[a][b] if known else None
-                if passage is not None:
-                    time = passage.mfpt
-                    value[i, j], low[i, j], high[i, j] = float(time.value), float(time.low), float(time.high)
-    return Estimate(value, low, high, "ps")
+def _of_swarms(history: History, coordinate: CVModel, found: Metastable, raw: int) -> Members:
+    features: list[np.ndarray] = []
+    places: list[tuple[str, int, int]] = []
+    for piece in history.pieces(kind="swarm"):
+        for trajectory, part in enumerate(piece.parts):
+            first = int(SKIP * len(part))
+            rows = first + np.flatnonzero(found.assign(coordinate.values(np.asarray(part[first:]))) == raw)
+            features.append(np.asarray(part[rows]))
+            places += [(piece.name, trajectory, int(row)) for row in rows]
+    seen = np.concatenate(features) if features else np.empty((0, len(history.columns)))
+    return Members(seen, np.asarray(coordinate.values(seen), np.float64), np.ones(len(seen)), tuple(places))
 
 
-def _drawn(plan: Plan, weighted: Weighted, mask: np.ndarray, n: int, state: int) -> tuple[tuple[str, int, int], ...]:
-    rows = np.flatnonzero(mask)
-    if not len(rows):
+def _drawn(plan: Plan, members: Members, n: int, state: int) -> tuple[tuple[str, int, int], ...]:
+    """Frames drawn with their weights, the one nearest to the mean of the features first."""
+    if not len(members):
         return ()
-    logs = weighted.model.log_weights[rows]
-    weights = np.exp(logs - logs.max())
-    rng = seeds.generator(plan.seed, "structures", state)
-    return tuple(weighted.where(np.unique(rows[systematic(weights / weights.sum(), n, rng)])))
-
-
-def _checks(weighted: Weighted, each: Sequence[Any], kinetics: Kinetics | None) -> tuple[Verdict, ...]:
-    found: list[Verdict] = []
-    for number, one in enumerate(each):
-        if one is not None:
-            found += [v.replace(subject=f"state {number + 1}, {v.subject}") for v in one.verdicts()]
-    if kinetics is not None:
-        found += kinetics.verdicts()
-    return tuple(found)
+    share_ = members.weights / members.weights.sum()
+    rows = np.unique(systematic(share_, n, seeds.generator(plan.seed, "structures", state)))
+    features = np.asarray(members.features, np.float64)
+    mean = share_ @ features
+    scale = np.sqrt(share_ @ (features - mean) ** 2)
+    distance = (((features[rows] - mean) / np.where(scale > 0, scale, 1.0)) ** 2).sum(axis=1)
+    return members.take(rows[np.argsort(distance, kind="stable")]).places

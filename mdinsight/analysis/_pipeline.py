@@ -210,7 +210,9 @@ def _check_lags(config: Config, trajs: trajectories.Trajectories) -> None:
 def _features_of(
     config: Config, trajs: trajectories.Trajectories, progress: Progress
 ) -> tuple[features.Features, TimeSeries]:
-    chosen = features.default_for(trajs.topologies[0]) if config.features == "auto" else features.from_names(config.features)
+    chosen = (
+        features.default_for(trajs.topologies[0]) if config.features == "auto" else features.from_names(config.features)
+    )
     return chosen, chosen.transform(trajs, workers=config.workers, progress=progress)
 
 

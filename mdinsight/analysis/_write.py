@@ -7,7 +7,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,21 @@ _MARK = "summary.json"
 _OURS = {_MARK, "summary.md", "report.html", "config.yaml", "figures", "structures", "models"}
 
 
-def reserve(out: str | os.PathLike[str], force: bool = False) -> Path:
+def _is_ours(name: str) -> bool:
+    return name in _OURS
+
+
+def reserve(out: str | os.PathLike[str], force: bool = False, is_ours: Callable[[str], bool] = _is_ours) -> Path:
     """Check, before the work begins, that a folder can be written; nothing is changed.
 
     Parameters
     ----------
     out
         The folder. It may stand there already if it is empty, or, with ``force``, if it holds an analysis and nothing else.
+    force
+        Whether an analysis that stands there may be replaced.
+    is_ours
+        Whether something of that name is part of what is replaced.
 
     Raises
     ------
@@ -45,7 +54,7 @@ def reserve(out: str | os.PathLike[str], force: bool = False) -> Path:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{out} is a file; give a folder")
         if folder.is_dir() and any(folder.iterdir()):
-            _check_replaceable(folder, out, force)
+            _check_replaceable(folder, out, force, is_ours)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder.parent) as handle:
             handle.write(b"x")
@@ -60,9 +69,9 @@ def reserve(out: str | os.PathLike[str], force: bool = False) -> Path:
     return folder
 
 
-def _check_replaceable(folder: Path, out: str | os.PathLike[str], force: bool) -> None:
+def _check_replaceable(folder: Path, out: str | os.PathLike[str], force: bool, is_ours: Callable[[str], bool]) -> None:
     """A folder that is not empty may be replaced only if all that is in it was written by an analysis."""
-    others = sorted(path.name for path in folder.iterdir() if path.name not in _OURS)
+    others = sorted(path.name for path in folder.iterdir() if not is_ours(path.name))
     try:
         content = json.loads((folder / _MARK).read_text())
         ours = isinstance(content, dict) and "mdinsight" in content
@@ -92,10 +101,8 @@ def write(
     """
     from mdinsight.report import write as write_report
 
-    folder = reserve(out, force)
     say = on_step or (lambda text: None)
-    build = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", dir=folder.parent))
-    try:
+    with in_place(out, force) as (build, folder):
         files: dict[str, str] = {"report.html": "everything on one page, to keep or to send"}
         say("drawing figures")
         files |= _figures(found, build / "figures")
@@ -110,7 +117,25 @@ def write(
         )
         (build / "summary.md").write_text(markdown(found, files))
         (build / _MARK).write_text(json.dumps(to_dict(found), indent=1, allow_nan=False) + "\n")
-        reserve(out, force)  # again: another process may have written there in the meantime
+    return folder
+
+
+@contextmanager
+def in_place(
+    out: str | os.PathLike[str], force: bool, is_ours: Callable[[str], bool] = _is_ours
+) -> Iterator[tuple[Path, Path]]:
+    """A folder to write in, and the one that it becomes, whole, when the block ends; when that raises nothing is changed.
+
+    Raises
+    ------
+    OutputError
+        As :func:`reserve`, and if the disk is full.
+    """
+    folder = reserve(out, force, is_ours)
+    build = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", dir=folder.parent))
+    try:
+        yield build, folder
+        reserve(out, force, is_ours)  # again: another process may have written there in the meantime
         _put_in_place(build, folder)
     except OSError as error:
         why = (
@@ -120,7 +145,6 @@ def write(
         raise OutputError(text) from error
     finally:
         shutil.rmtree(build, ignore_errors=True)
-    return folder
 
 
 def _put_in_place(build: Path, folder: Path) -> None:
@@ -146,11 +170,16 @@ def _put_in_place(build: Path, folder: Path) -> None:
 
 def _figures(found: Analysis, folder: Path) -> dict[str, str]:
     """Draw what there is; returns what each file shows."""
+    return draw_all(drawings(found), folder)
+
+
+def draw_all(listed: list[tuple[str, str, Callable[[], Axes | Figure]]], folder: Path) -> dict[str, str]:
+    """Draw figures given as (name, caption, drawing) into a new folder; returns what each file shows."""
     from matplotlib import pyplot
 
     folder.mkdir()
     done: dict[str, str] = {}
-    for name, about, drawing in drawings(found):
+    for name, about, drawing in listed:
         drawn: Any = drawing()
         figure = drawn if hasattr(drawn, "savefig") else drawn.figure
         figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})

@@ -190,28 +190,27 @@ def exchange(macrostates: Macrostates, ax: Axes | None = None) -> Axes:
 
 
 def _exchange_table(macrostates: Macrostates, ax: Axes) -> Axes:
+    labels = [f"{k}\n{100 * share:.2g} %" for k, share in enumerate(macrostates.populations.value)]
+    return draw_times(macrostates.mfpt, labels, macrostates.dt is not None, ax, "macrostate")
+
+
+def draw_times(mfpt: Estimate, labels: list[str], in_ps: bool, ax: Axes, what: str) -> Axes:
+    """Passage times (n, n) as a table, row from and column to; in ps, else in frames."""
     from matplotlib.colors import LogNorm
 
-    n = macrostates.n
-    factor, unit = (1.0, "frames") if macrostates.dt is None else scaled(float(np.nanmax(macrostates.mfpt.value)))
-    values = np.where(np.eye(n, dtype=bool), np.nan, macrostates.mfpt.value * factor)
+    n, dt = len(labels), 1.0 if in_ps else None
+    factor, unit = scaled(float(np.nanmax(mfpt.value))) if in_ps else (1.0, "frames")
+    values = np.where(np.eye(n, dtype=bool), np.nan, mfpt.value * factor)
     mesh = ax.imshow(values, cmap="viridis_r", norm=LogNorm())
     for i in range(n):
         for j in range(n):
             if i != j:
-                ax.text(
-                    j,
-                    i,
-                    _times(macrostates.mfpt[i, j], macrostates.dt),
-                    ha="center",
-                    va="center",
-                    fontsize=6,
-                    color="white" if values[i, j] > np.nanmedian(values) else "black",
-                )
-    labels = [f"{k}\n{100 * share:.2g} %" for k, share in enumerate(macrostates.populations.value)]
+                dark = values[i, j] > np.nanmedian(values)
+                words = _times(mfpt[i, j], dt) if np.isfinite(values[i, j]) else "not\ndetermined"
+                ax.text(j, i, words, ha="center", va="center", fontsize=6, color="white" if dark else "black")
     ax.set_xticks(range(n), labels, fontsize=7)
     ax.set_yticks(range(n), labels, fontsize=7)
-    ax.set(xlabel="to macrostate", ylabel="from macrostate")
+    ax.set(xlabel=f"to {what}", ylabel=f"from {what}")
     ax.figure.colorbar(mesh, ax=ax, label=f"mean first passage time in {unit}")
     return ax
 

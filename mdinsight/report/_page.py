@@ -18,7 +18,7 @@ body{font:16px/1.5 system-ui,sans-serif;color:#1c2127;max-width:62rem;margin:2re
 h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.25rem;margin-top:2.2rem;border-bottom:1px solid #cfd6dd}
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #e3e7eb}th{font-weight:600}
-th:first-child,td:first-child{text-align:left}
+th:first-child,td:first-child,.words th,.words td{text-align:left}.words td:first-child{white-space:nowrap}
 pre{background:#f4f6f8;padding:.8rem 1rem;overflow-x:auto;font-size:.85rem;white-space:pre-wrap}
 figure{margin:1rem 0}figure img{max-width:100%}figcaption{color:#4a5563;font-size:.9rem}
 .figures{display:flex;flex-wrap:wrap;gap:1rem}.figures figure{flex:1 1 26rem}
@@ -52,11 +52,13 @@ def preformatted(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; the first column is text, the others figures."""
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], words: bool = False) -> str:
+    """A table; the first column is text, the others figures, or with ``words`` text, too. Nothing in the head, no head."""
+    kind = ' class="words"' if words else ""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    top = f"<thead><tr>{top}</tr></thead>" if any(head) else ""
     body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table{kind}>{top}<tbody>{body}</tbody></table>"
 
 
 def verdicts(found: Sequence[Verdict]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from mdinsight._version import __version__
 from mdinsight.errors import ParameterError
 from mdinsight.files import write_text
-from mdinsight.report import _page
+from mdinsight.report import _loop, _page  # noqa: F401 - _loop adds sections
 from mdinsight.report._sections import draw, section
 from mdinsight.results import Verdict
 
@@ -31,8 +31,8 @@ def write(
     parts
         Any of: trajectories, features, a scan of coordinates, a coordinate model, coordinates, a free energy surface, implied
         timescales, a Markov model, macrostates, a reactive flux, a Chapman-Kolmogorov test; of a biased run its trace, a bias
-        model, a free energy difference, its convergence, and what :func:`mdinsight.bias.mbar` gave. Each becomes a section, in
-        the order given; what does not hold stands at the top.
+        model, a free energy difference, its convergence, and what :func:`mdinsight.bias.mbar` gave; of the loop its states
+        (``run.states()``) and the run. Each becomes a section, in the order given; what does not hold stands at the top.
     title
         Its headline.
     text

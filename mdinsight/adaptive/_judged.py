@@ -1,0 +1,168 @@
+"""Whether the table of states holds: what a user of the loop must know, each thing once, in the states' own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mdinsight.adaptive._exchange import Exchange
+from mdinsight.bias import FreeEnergyDifference
+from mdinsight.msm import StratumWeights
+from mdinsight.results import Estimate, Verdict
+from mdinsight.words import counted, some
+
+AGAINST = "swarms against bias"
+FEW_EVENTS = 5
+FEW_FRAMES = 10.0
+LOST = 0.01
+"""Most of the population that the swarms may not reach."""
+_LONGER = "go on with a larger budget"
+
+
+def judge(
+    each: Sequence[FreeEnergyDifference | None], free: Estimate, exchange: Exchange | None, words: Sequence[str]
+) -> tuple[Verdict, ...]:
+    """All verdicts; the comparison of bias and swarms comes first.
+
+    Parameters
+    ----------
+    each
+        (n,) what the free energy of each state rests on; None for the first.
+    free
+        (n,) kJ/mol from the bias.
+    words
+        (n,) what each state looks like.
+    """
+    states = _weights(each)
+    if len(free) == 1:
+        says = "a single state is known, so there is no free energy and no time to tell"
+        states = (Verdict("states", False, says, f"{_LONGER}, explore more, or take other features"),)
+    if exchange is None:
+        says = "there are no two-way swarms yet, so nothing checks the bias and no passage time is known"
+        return (Verdict(AGAINST, False, says, _LONGER), *states)
+    swarms = _swarms(exchange) if len(free) > 1 else ()
+    return (_against(free, exchange, words), *states, *swarms)
+
+
+def _weights(each: Sequence[FreeEnergyDifference | None]) -> tuple[Verdict, ...]:
+    """Each state whose weight does not hold; all that do in one."""
+    found = {number + 1: (_state(number + 1, one), one) for number, one in enumerate(each) if one is not None}
+    failing = tuple(verdict for verdict, _ in found.values() if not verdict.holds)
+    good = {number: one for number, (verdict, one) in found.items() if verdict.holds}
+    if len(good) < 2:
+        return (*failing, *(found[number][0] for number in good))
+    events = min(min(one.events) for one in good.values())
+    frames = counted(round(min(one.effective for one in good.values())), "independent frame")
+    says = f"the walkers came to each and left it at least {_times(events)}; each is worth at least {frames}"
+    return (*failing, Verdict(f"weights of states {some(list(good), 10)}", True, says))
+
+
+def _state(number: int, one: FreeEnergyDifference) -> Verdict:
+    """What the weight of a state rests on."""
+    subject = f"weight of state {number}"
+    if not one.frames[1]:
+        says = "no walker came there since the bias settled; its free energy is a bound"
+        return Verdict(subject, False, says, _LONGER)
+    there, back = one.events
+    seen = f"the walkers came {_times(there)} and left {_times(back)}"
+    frames = f"{counted(round(one.effective), 'independent frame')}"
+    wrong = [
+        text
+        for text, bad in (
+            (f"{seen}, which is too few to tell how often", min(there, back) < FEW_EVENTS),
+            (f"it rests on no more than {frames}", one.effective < FEW_FRAMES),
+            ("an end of its interval is open", not (np.isfinite(one.low) and np.isfinite(one.high))),
+        )
+        if bad
+    ]
+    return Verdict(subject, not wrong, "; ".join(wrong) or f"{seen}; worth {frames}", _LONGER)
+
+
+def _times(n: int) -> str:
+    return ("never", "once", "twice")[n] if n < 3 else f"{n} times"
+
+
+def _against(free: Estimate, exchange: Exchange, words: Sequence[str]) -> Verdict:
+    """Free energies of the states, and the weights of the swarms' cells, from both sides."""
+    own, kinetics, other = exchange.kinetics.own, exchange.kinetics, exchange.free_energies
+    if own is None:
+        says = "no two cells of the swarms are joined, so the swarms say nothing of the weights"
+        return Verdict(AGAINST, False, says, f"{_LONGER}, or take longer swarms")
+    apart = [i for i in range(len(free)) if np.isfinite(other.value[i]) and not bool(free[i].overlaps(other[i]))]
+    remedy = f"trust neither until they agree: {_LONGER}"
+    if apart:
+        listed = "; ".join(
+            f"state {i + 1} lies at {free[i]} by the bias, at {other[i]} by the swarms" for i in apart[:4]
+        )
+        return Verdict(AGAINST, False, f"they DISAGREE: {listed}", remedy)
+    agreement = own.agreement(kinetics.weights, kinetics.samples)
+    if not agreement.holds:
+        return Verdict(AGAINST, False, f"they DISAGREE: {_worst(own, exchange, words)}", remedy)
+    unknown = [str(i + 1) for i in range(1, len(free)) if not np.isfinite(other.value[i])]
+    if unknown:
+        which = f"{'states' if len(unknown) > 1 else 'state'} {some(unknown)}"
+        says = f"the swarms do not join {which} to state 1, so nothing checks the free energy of the bias there"
+        return Verdict(AGAINST, False, says, _LONGER)
+    largest = float(np.max(np.abs(free.value - other.value), initial=0.0, where=np.isfinite(free.value)))
+    says = f"they agree: free energies differ by {largest:.2g} kJ/mol at most, within the intervals"
+    return Verdict(AGAINST, True, says)
+
+
+def _worst(own: StratumWeights, exchange: Exchange, words: Sequence[str]) -> str:
+    """The cell on whose weight bias and swarms differ most surely, in words."""
+    compared = own.compare(exchange.kinetics.weights, exchange.kinetics.samples)
+    half = np.maximum(0.5 * (compared.high - compared.low), 1e-9)
+    row = int(np.argmax(np.abs(compared.value) / half))
+    theirs = int(exchange.kinetics.state[own.strata[row]])
+    where = np.flatnonzero(exchange.number == theirs)
+    name = f"in state {int(where[0]) + 1} ({words[int(where[0])]})" if len(where) else "outside the states of the table"
+    factor = float(np.exp(abs(compared.value[row])))
+    return (
+        f"the states' free energies agree within their intervals, but a region {name} weighs {factor:.2g} times "
+        f"{'more' if compared.value[row] > 0 else 'less'} by the bias than by the swarms"
+    )
+
+
+def _swarms(exchange: Exchange) -> tuple[Verdict, ...]:
+    """Whether the swarms cover and join the states, and whether the times follow from them."""
+    own, kinetics = exchange.kinetics.own, exchange.kinetics
+    found = []
+    outside = kinetics.model.uncovered
+    says = f"they start where {100 * (1 - outside):.4g} % of the population is"
+    found.append(Verdict("reach of the swarms", outside <= LOST, says, _LONGER))
+    if own is not None:
+        lost = np.setdiff1d(np.flatnonzero(own.counts), own.strata)
+        weight = float(kinetics.weights[lost].sum())
+        says = "all cells are joined both ways"
+        if len(lost):
+            cells = f"{len(lost)} of {int((own.counts > 0).sum())} cells"
+            says = f"{cells}, {100 * weight:.3g} % of the population, are not joined to the others"
+        found.append(Verdict("connection of the swarms", weight <= LOST, says, f"{_LONGER}, or take longer swarms"))
+        lags = next((v for v in own.verdicts() if v.subject == "lags"), None)
+        if lags is not None:
+            says = f"shorter and longer stretches of the paths {'agree' if lags.holds else 'disagree'} on the weights"
+            remedy = f"too few frames fill the cells, or the cells are too coarse: {_LONGER}"
+            found.append(Verdict("starts of the swarms", lags.holds, says, remedy))
+    return (*found, _passage(exchange))
+
+
+def _passage(exchange: Exchange) -> Verdict:
+    """Whether the passage times are known, and rest on enough."""
+    n = len(exchange.number)
+    pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
+    unknown = [f"{i + 1} to {j + 1}" for i, j in pairs if not np.isfinite(exchange.passage_times.value[i, j])]
+    wrong = [
+        f"{i + 1} to {j + 1}: {verdict.says}"
+        for i, j in pairs
+        if (one := exchange.passages[i][j]) is not None and np.isfinite(one.mfpt.value)
+        for verdict in one.verdicts()
+        if not verdict.holds
+    ]
+    if unknown:
+        wrong.insert(0, f"no path shows the way from {some(unknown, 6)}")
+    if wrong:
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        return Verdict("passage times", False, "; ".join(wrong[:3]) + more, f"{_LONGER}, or take longer swarms")
+    fewest = min((p.effective for row in exchange.passages for p in row if p is not None), default=0.0)
+    return Verdict("passage times", True, f"each is shown by at least {fewest:.3g} paths, and goes at a steady rate")
