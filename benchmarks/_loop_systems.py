@@ -6,14 +6,20 @@ import numpy as np
 
 import mdinsight as mdi
 
-MULLER_BROWN = ((-200, -1, 0, -10, 1, 0), (-100, -1, 0, -10, 0, 0.5), (-170, -6.5, 11, -6.5, -0.5, 1.5), (15, 0.7, 0.6, 0.7, -1, 1))
+MULLER_BROWN = (
+    (-200, -1, 0, -10, 1, 0),
+    (-100, -1, 0, -10, 0, 0.5),
+    (-170, -6.5, 11, -6.5, -0.5, 1.5),
+    (15, 0.7, 0.6, 0.7, -1, 1),
+)
 SCALE = 0.15
 
 
 def muller_brown_energy(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """kJ/mol, which is kT at :data:`MB_TEMPERATURE`."""
     return SCALE * sum(
-        A * np.exp(a * (x - x0) ** 2 + b * (x - x0) * (y - y0) + c * (y - y0) ** 2) for A, a, b, c, x0, y0 in MULLER_BROWN
+        A * np.exp(a * (x - x0) ** 2 + b * (x - x0) * (y - y0) + c * (y - y0) ** 2)
+        for A, a, b, c, x0, y0 in MULLER_BROWN
     )
 
 

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from mdinsight.adaptive._dask import dask_executor
-from mdinsight.adaptive._ensemble import WeightedEnsemble, resample
+from mdinsight.adaptive._ensemble import WeightedEnsemble, bins_of, resample
 from mdinsight.adaptive._explore import Exploration, Hot, Plain, Pushed
 from mdinsight.adaptive._frames import Frames
 from mdinsight.adaptive._frontier import Frontier
@@ -18,19 +18,23 @@ from mdinsight.adaptive._isomers import Isomers
 from mdinsight.adaptive._kinetics import Kinetics, Strata
 from mdinsight.adaptive._learn import Metastable
 from mdinsight.adaptive._plan import Learner, Plan, Stop
+from mdinsight.adaptive._planfile import PlanFile
 from mdinsight.adaptive._policies import FAST, Diverse, Equilibrium, LeastCounts, Stratified
 from mdinsight.adaptive._policy import Policy
 from mdinsight.adaptive._rounds import End
 from mdinsight.adaptive._run import Run, look, open
 from mdinsight.adaptive._states import States
 from mdinsight.adaptive._status import Status
-from mdinsight.adaptive._uncertainty import Uncertainty
+from mdinsight.adaptive._uncertainty import EigenvalueVariance, Uncertainty, eigenvalue_variance
+from mdinsight.adaptive._walkers import Ensemble, Iteration, PassageTime, mfpt, weighted_ensemble
 
 __all__ = [
     "FAST",
     "Decision",
     "Diverse",
+    "EigenvalueVariance",
     "End",
+    "Ensemble",
     "Equilibrium",
     "Exploration",
     "Frames",
@@ -38,13 +42,16 @@ __all__ = [
     "History",
     "Hot",
     "Isomers",
+    "Iteration",
     "Kinetics",
     "Learner",
     "LeastCounts",
     "Metastable",
+    "PassageTime",
     "Piece",
     "Plain",
     "Plan",
+    "PlanFile",
     "Policy",
     "Pushed",
     "Run",
@@ -55,8 +62,12 @@ __all__ = [
     "Stratified",
     "Uncertainty",
     "WeightedEnsemble",
+    "bins_of",
     "dask_executor",
+    "eigenvalue_variance",
     "look",
+    "mfpt",
     "open",
     "resample",
+    "weighted_ensemble",
 ]

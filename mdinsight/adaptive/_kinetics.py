@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from mdinsight import seeds, units
+from mdinsight import seeds
 from mdinsight.adaptive._cover import farthest_points, nearest_point
 from mdinsight.adaptive._history import Decision, History
 from mdinsight.adaptive._learn import Metastable
@@ -18,16 +18,28 @@ from mdinsight.adaptive._policy import systematic
 from mdinsight.adaptive._weigh import Weighted, weigh
 from mdinsight.cvs import CVModel
 from mdinsight.errors import ConnectivityError, DegenerateError, LagError, MdinsightWarning, ParameterError
-from mdinsight.msm import Passage, StratumWeights, SwarmModel, stratum_weights, swarm_model, swarm_passage, swarms
+from mdinsight.msm import (
+    Passage,
+    StratumWeights,
+    SwarmModel,
+    committor,
+    stratum_weights,
+    swarm_model,
+    swarm_passage,
+    swarms,
+)
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
 
-SHARE = 0.15
-"""Part of the budget that the last swarms get."""
-_STARTS = 6
-"""Paths that start in each cell, as a rule."""
-_LAGS = 2
-"""Length of a path, each way, in lags of the coordinate: by half of it the memory of the start is lost."""
+SHARE = 0.2
+"""Part of the budget that the last swarms get, half of it for the first of the two rounds."""
+_STARTS = 30
+"""Short paths that start in each cell, as a rule."""
+_SHORT, _LONG = 0.25, 2.0
+"""Length of a path, each way, in lags of the coordinate. Short ones weigh neighbouring cells against each other; long ones follow
+the way over a barrier, and by half of their length the memory of the start is lost."""
+_EVERYWHERE = 0.3
+"""Part of the long paths that start in all cells alike; the others start where it is open which state comes next."""
 _FINER = 4
 """How many times as often frames are saved as in other swarms: neighbouring cells must be seen to be neighbours."""
 _CELLS = {1: 60}
@@ -109,7 +121,7 @@ def _free_energy(s: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
 def plan_swarms(
     plan: Plan, history: History, state: dict[str, Any], budget: float
 ) -> tuple[Decision, dict[str, Model]]:
-    """Two-way paths from every cell of the visited range, started within it as the unbiased ensemble is.
+    """The first of two rounds: short two-way paths from every cell, started in it as the unbiased ensemble is.
 
     Raises
     ------
@@ -121,24 +133,104 @@ def plan_swarms(
     if weighted is None or coordinate is None:
         raise DegenerateError("no biased round has settled, so nothing can be weighed; make the run longer")
     number = len(history.decisions)
-    stride = max(1, plan.swarm_stride // _FINER)
-    half = max(4, round(_LAGS * plan.lag / plan.ps(stride))) * stride
-    paths = max(2 * _STARTS, int(SHARE * budget / (2 * plan.ps(half))))
-    s = np.asarray(coordinate.values(weighted.features), np.float64)
     rng = seeds.generator(plan.seed, "kinetics", number)
-    most = int(np.clip(paths // _STARTS, 2, _CELLS.get(coordinate.dim, _MOST_CELLS)))
+    s = np.asarray(coordinate.values(weighted.features), np.float64)
+    half, paths = _size(plan, _SHORT, 0.5 * SHARE * budget)
+    most = int(np.clip(paths // _STARTS, 10, _CELLS.get(coordinate.dim, _MOST_CELLS)))
     strata = Strata.of(s, weighted.model.log_weights, most, _ceiling(plan), rng)
-    cells, inner = strata.cells(s), strata.n - 1
-    chosen = np.concatenate([_drawn(weighted, cells == cell, max(1, paths // inner), rng) for cell in range(inner)])
+    shares = np.full(strata.n - 1, 1.0 / (strata.n - 1))
+    tasks = _paths(plan, weighted, strata.cells(s), shares, half, paths, 0, rng)
+    return Decision(number, "kinetics", _told(tasks, strata), tasks, last.version, None, state), {"strata": strata}
+
+
+def plan_long_swarms(plan: Plan, history: History, budget: float) -> tuple[Decision, dict[str, Model]]:
+    """The second round: long paths, most of them from cells of which it is open to which state they lead.
+
+    A cell's committors between the most populated state and each other one, in the Markov chain of the short paths, say how open
+    it is: the weight of q (1 - q). That only chooses where to look; the figures do not rest on it.
+    """
+    last = history.decisions[-1]
+    weighted, coordinate = weigh(history), history.coordinate(last.version)
+    if weighted is None or coordinate is None:
+        raise DegenerateError("the rounds before can no longer be weighed; verify the run")
+    number = len(history.decisions)
+    rng = seeds.generator(plan.seed, "kinetics", number)
+    strata: Strata = history.model(last, "strata")
+    half, paths = _size(plan, _LONG, 0.5 * SHARE * budget)
+    short = kinetics_of(plan, history)
+    shares = np.full(strata.n - 1, 1.0 / (strata.n - 1))
+    if short is not None:
+        shares = _EVERYWHERE * shares + (1.0 - _EVERYWHERE) * _open(short, strata.n - 1)
+    cells = strata.cells(np.asarray(coordinate.values(weighted.features), np.float64))
+    tasks = _paths(plan, weighted, cells, shares, half, paths, 1, rng)
+    return Decision(number, "kinetics", _told(tasks, strata), tasks, last.version, None, last.found), {"strata": strata}
+
+
+def is_half_done(decision: Decision) -> bool:
+    """Whether a round is the first of the two."""
+    return decision.kind == "kinetics" and decision.tasks[0]["phase"] == 0
+
+
+def _told(tasks: tuple[dict[str, Any], ...], strata: Strata) -> str:
+    kind = "long" if tasks[0]["phase"] else "short"
+    return f"{sum(task['n'] for task in tasks)} {kind} two-way paths from {strata.n - 1} cells"
+
+
+def _size(plan: Plan, lags: float, budget: float) -> tuple[int, int]:
+    """Steps of a path each way, and how many paths the budget in ps pays for."""
+    stride = _stride(plan)
+    half = max(4, round(lags * plan.lag / plan.ps(stride))) * stride
+    return half, max(20, int(budget / (2 * plan.ps(half))))
+
+
+def _stride(plan: Plan) -> int:
+    return max(1, plan.swarm_stride // _FINER)
+
+
+def _paths(
+    plan: Plan,
+    weighted: Weighted,
+    cells: np.ndarray,
+    shares: np.ndarray,
+    half: int,
+    paths: int,
+    phase: int,
+    rng: np.random.Generator,
+) -> tuple[dict[str, Any], ...]:
+    """Two-way paths, shared among cells as told and among the workers evenly."""
+    each = np.floor(shares * paths + rng.random(len(shares))).astype(int)  # rounded, right in the mean
+    chosen = np.concatenate([_drawn(weighted, cells == cell, int(n), rng) for cell, n in enumerate(each)])
     starts = weighted.where(rng.permutation(chosen))
-    shares = [share for share in np.array_split(np.arange(len(starts)), plan.walkers) if len(share)]
-    base = {"kind": "kinetics", "steps": half, "stride": stride, "two_way": True, "with_start": True}
-    tasks = tuple(
-        {**base, "n": len(share), "walker": walker, "starts": [list(starts[int(i)]) for i in share]}
-        for walker, share in enumerate(shares)
+    base = {
+        "kind": "kinetics",
+        "phase": phase,
+        "steps": half,
+        "stride": _stride(plan),
+        "two_way": True,
+        "with_start": True,
+    }
+    parts = [part for part in np.array_split(np.arange(len(starts)), plan.walkers) if len(part)]
+    return tuple(
+        {**base, "n": len(part), "walker": walker, "starts": [list(starts[int(i)]) for i in part]}
+        for walker, part in enumerate(parts)
     )
-    says = f"{len(starts)} two-way paths of {units.format_time(2 * plan.ps(half))} from {inner} cells"
-    return Decision(number, "kinetics", says, tasks, last.version, None, state), {"strata": strata}
+
+
+def _open(short: Kinetics, n: int) -> np.ndarray:
+    """(n,) shares that sum to 1: how open it is, from each cell, which state comes next."""
+    model, found = short.model, np.zeros(n)
+    place = {int(number): row for row, number in enumerate(model.active_states)}
+    cores = [np.array([place[int(c)] for c in core if int(c) in place], int) for core in short.cores]
+    base = int(np.argmax(np.bincount(short.state, short.weights, minlength=len(cores))))
+    for number, core in enumerate(cores):
+        if number != base and len(core) and len(cores[base]):
+            q = committor(model.transition_matrix, cores[base], core)
+            open_ = np.zeros(n)
+            for cell, row in place.items():
+                if cell < n:
+                    open_[cell] = q[row] * (1.0 - q[row])
+            found += open_ / max(float(open_.sum()), 1e-300)
+    return found / found.sum() if found.sum() > 0 else np.full(n, 1.0 / n)
 
 
 def _ceiling(plan: Plan) -> float:
@@ -149,8 +241,8 @@ def _ceiling(plan: Plan) -> float:
 
 def _drawn(weighted: Weighted, mask: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     rows = np.flatnonzero(mask)
-    if not len(rows):
-        return rows
+    if not len(rows) or n < 1:
+        return rows[:0]
     logs = weighted.model.log_weights[rows]
     weights = np.exp(logs - logs.max())
     return rows[systematic(weights / weights.sum(), n, rng)]
@@ -228,30 +320,34 @@ def kinetics_of(plan: Plan, history: History) -> Kinetics | None:
     if not rounds:
         return None
     last = rounds[-1]
+    both = [d for d in rounds[-2:] if d.round >= last.round - last.tasks[0]["phase"]]
     key = ("kinetics", last.round, len(history.pieces([last])), len(history.pieces()))
-    return history.remembered(key, lambda: _kinetics(plan, history, last))  # type: ignore[no-any-return]
+    return history.remembered(key, lambda: _kinetics(plan, history, both))  # type: ignore[no-any-return]
 
 
-def _kinetics(plan: Plan, history: History, last: Decision) -> Kinetics | None:
+def _kinetics(plan: Plan, history: History, rounds: list[Decision]) -> Kinetics | None:
+    last = rounds[-1]
     coordinate, weighted = history.coordinate(last.version), weigh(history)
     if coordinate is None or weighted is None:
         return None
     strata: Strata = history.model(last, "strata")
     before = next(d for d in reversed(history.decisions) if d.kind == "biased" and d.round < last.round)
     states: Metastable = history.model(before, "states")
-    paths = [strata.cells(_values(coordinate, part)) for piece in history.pieces([last]) for part in piece.parts]
-    found = swarms(paths, np.array([len(path) // 2 for path in paths]), dt=plan.ps(last.tasks[0]["stride"]))
-    n_cells = strata.n
-    weights, samples = _cell_weights(plan, weighted, strata.cells(_values(coordinate, weighted.features)), n_cells)
-    covered = np.bincount([path[len(path) // 2] for path in paths], minlength=n_cells) > 0
+    paths = [strata.cells(_values(coordinate, part)) for piece in history.pieces(rounds) for part in piece.parts]
+    found = swarms(paths, np.array([len(path) // 2 for path in paths]), dt=plan.ps(_stride(plan)))
+    weights, samples = _cell_weights(plan, weighted, strata.cells(_values(coordinate, weighted.features)), strata.n)
+    covered = np.bincount([path[len(path) // 2] for path in paths], minlength=strata.n) > 0
     weights, samples = np.where(covered, weights, 0), np.where(covered, samples, 0)
-    lag = (len(paths[0]) - 1) // 2
+    lag = (max(len(path) for path in paths) - 1) // 2
     state = _state_of(strata, states)
     cores = tuple(_core(weights, state == i) for i in range(states.n))
     given: dict[str, Any] = {"weights": weights, "weight_samples": samples, "n_samples": _SAMPLES, "seed": plan.seed}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MdinsightWarning)  # what they warn of stands in the verdicts
-        model = swarm_model(found, lag, **given)
+        try:
+            model = swarm_model(found, lag, **given)
+        except ConnectivityError:
+            return None
         try:
             own: StratumWeights | None = stratum_weights(found, n_samples=_SAMPLES, seed=plan.seed)
         except (ConnectivityError, LagError):

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.exceptions import ComplexWarning
 from scipy.sparse.csgraph import connected_components
 
 from mdinsight import cvs, seeds
@@ -169,7 +170,9 @@ def _split(matrix: np.ndarray, weights: np.ndarray, least: float) -> np.ndarray:
     if n < 2:
         return np.zeros(len(matrix), dtype=np.int64)
     try:
-        found = np.asarray(pcca(matrix, n).memberships).argmax(axis=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ComplexWarning)  # eigenvectors of a reversible matrix, complex by rounding
+            found = np.asarray(pcca(matrix, n).memberships).argmax(axis=1)
     except (ValueError, ArithmeticError, np.linalg.LinAlgError):
         return np.zeros(len(matrix), dtype=np.int64)
     return np.asarray(np.unique(found, return_inverse=True)[1])

@@ -16,7 +16,7 @@ from mdinsight.adaptive._explore import Hot, Pushed
 from mdinsight.adaptive._frames import Frames
 from mdinsight.adaptive._history import Decision, History, Piece
 from mdinsight.adaptive._isomers import Isomers
-from mdinsight.adaptive._kinetics import SHARE, plan_swarms
+from mdinsight.adaptive._kinetics import SHARE, is_half_done, plan_long_swarms, plan_swarms
 from mdinsight.adaptive._learn import SKIP, Learned, Metastable, learn, metastable
 from mdinsight.adaptive._plan import Plan
 from mdinsight.adaptive._policies import Diverse
@@ -67,6 +67,8 @@ def decide(plan: Plan, history: History, budget: float) -> Next | End:
         return _unbiased(plan, history, budget)
     if last.kind == "explore":
         return _affordable(plan, history.ps, budget, Next(first_swarm(plan, history)))
+    if is_half_done(last):
+        return Next(*plan_long_swarms(plan, history, budget))
     spent = history.ps
     swept = any(d.kind == "kinetics" for d in done)
     if last.kind == "kinetics" and last.found is not None and last.found["converged"]:
@@ -74,13 +76,14 @@ def decide(plan: Plan, history: History, budget: float) -> Next | End:
     state = None if last.kind == "swarm" else assess(plan, history)
     if state is not None and state["converged"]:
         return Next(*plan_swarms(plan, history, state, budget))
-    left = budget * 1.0001 - spent - (0.0 if swept else SHARE * budget)
+    left = budget * 1.0001 - spent - SHARE * budget  # the last swarms must always be paid for
     due = last.kind != "swarm" and _learns(history)
     if due and _later_cost(plan) + _round_cost(plan) <= left:
         return Next(later_swarm(plan, history, state))
     if _round_cost(plan) <= left:
         return biased(plan, history, state)
-    if last.kind != "kinetics" and not (last.kind == "swarm" and swept) and weigh(history) is not None:
+    fresh = last.kind == "biased" or (last.kind == "swarm" and not swept)
+    if fresh and left >= -1e-3 * budget and weigh(history) is not None:
         return Next(*plan_swarms(plan, history, assess(plan, history), budget))
     return End(False, f"the budget of {units.format_time(budget)} is spent")
 

@@ -14,9 +14,10 @@ from mdinsight.msm._hidden import HiddenMarkovModel, HiddenMSM
 from mdinsight.msm._implied import ImpliedTimescales, implied_timescales
 from mdinsight.msm._macrostates import Macrostates
 from mdinsight.msm._markov import MarkovModel
+from mdinsight.msm._passage import committor
 from mdinsight.msm._structures import write_structures
 from mdinsight.msm._surface import FreeEnergySurface, free_energy_surface
-from mdinsight.msm._swarm_model import SwarmModel, swarm_model, swarm_timescales
+from mdinsight.msm._swarm_model import SwarmModel, SwarmTimescales, swarm_model, swarm_timescales
 from mdinsight.msm._swarm_passage import Passage, swarm_passage
 from mdinsight.msm._swarm_paths import Swarms, swarms
 from mdinsight.msm._swarm_weights import StratumWeights, stratum_weights
@@ -38,8 +39,10 @@ __all__ = [
     "Pathway",
     "StratumWeights",
     "SwarmModel",
+    "SwarmTimescales",
     "Swarms",
     "chapman_kolmogorov",
+    "committor",
     "free_energy_surface",
     "implied_timescales",
     "stratum_weights",
