@@ -13,7 +13,7 @@ from mdinsight import seeds
 from mdinsight.adaptive._cover import farthest_points, nearest_point
 from mdinsight.adaptive._history import Decision, History
 from mdinsight.adaptive._learn import Metastable
-from mdinsight.adaptive._plan import Plan
+from mdinsight.adaptive._plan import SHARE, Plan
 from mdinsight.adaptive._policy import systematic
 from mdinsight.adaptive._weigh import Weighted, weigh
 from mdinsight.cvs import CVModel
@@ -31,8 +31,6 @@ from mdinsight.msm import (
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
 
-SHARE = 0.2
-"""Part of the budget that the last swarms get, half of it for the first of the two rounds."""
 _STARTS = 30
 """Short paths that start in each cell, as a rule."""
 _SHORT, _LONG = 0.25, 2.0

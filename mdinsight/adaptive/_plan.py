@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +20,8 @@ from mdinsight.features import Definition, default_for
 from mdinsight.records import Model, Record
 
 FRAMES_PER_LAG = 10
+SHARE = 0.2
+"""Part of the budget that the last swarms of a biased run get, half of it for the first of their two rounds."""
 _MANY_RESIDUES = 12
 """More residues than these are not heated by default: what unfolds at 1500 K is not found again at 300 K."""
 
@@ -278,9 +279,9 @@ class Plan(Model):
 
     @property
     def least_budget(self) -> float:
-        """ps of the first exploration, the first swarm and one round."""
-        swarm = self.swarms * self.swarm if self.bias is not None else 0.0
-        return math.fsum((self.walkers * self.explore_span, swarm, self.walkers * self.segment))
+        """ps of the first exploration, the first swarm, one round and the last swarms' share."""
+        first = self.walkers * (self.explore_span + self.segment)
+        return first if self.bias is None else (first + self.swarms * self.swarm) / (1.0 - SHARE)
 
     def check_budget(self, ps: float) -> None:
         """Refuse a budget that does not pay for one round.

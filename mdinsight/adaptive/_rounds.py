@@ -16,9 +16,9 @@ from mdinsight.adaptive._explore import Hot, Pushed
 from mdinsight.adaptive._frames import Frames
 from mdinsight.adaptive._history import Decision, History, Piece
 from mdinsight.adaptive._isomers import Isomers
-from mdinsight.adaptive._kinetics import SHARE, is_half_done, plan_long_swarms, plan_swarms
+from mdinsight.adaptive._kinetics import is_half_done, plan_long_swarms, plan_swarms
 from mdinsight.adaptive._learn import SKIP, Learned, Metastable, learn, metastable
-from mdinsight.adaptive._plan import Plan
+from mdinsight.adaptive._plan import SHARE, Plan
 from mdinsight.adaptive._policies import Diverse
 from mdinsight.adaptive._unbiased import first_ensemble, learned_as_told, unbiased_round
 from mdinsight.adaptive._weigh import Weighted, weigh
