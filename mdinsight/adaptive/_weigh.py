@@ -15,7 +15,7 @@ from mdinsight.results import Estimate
 
 MOST_FRAMES = 20_000
 SETTLED = 1.0
-"""kT by which the bias that a round's frames felt may differ, root mean square, from the bias in the round's end."""
+"""kT by which the bias that a round's frames felt may differ, root mean square, from the bias at the round's beginning."""
 RELAX = 0.05
 """Part of a segment left out at its beginning where the walker did not go on from its own end."""
 
@@ -55,10 +55,12 @@ class Weighted:
 def weigh(history: History, walker: int | None = None) -> Weighted | None:
     """MBAR over the biased rounds (10.1063/1.2978177); None as long as no round has a settled bias.
 
-    Each round is a state: the bias that all its walkers together had built up in its end. It is evaluated on every frame of every
-    round, on that round's own coordinate; in its own frames the bias that was felt stands for it. A round whose frames felt
-    a bias that differs from that of its end by more than 1 kT (root mean square, up to a constant) is left out: its bias was
-    still filling basins, and its frames weigh what the bias happened to be.
+    Each round is a state: the bias that its walkers began with, evaluated on every frame of every round, on that round's own
+    coordinate; in its own frames the bias that was felt stands for it. Both are made of earlier frames alone. (The bias of the
+    round's *end* has answered to the very frames that it would weigh: where chance brought too many it has grown, and weighs them
+    up. On alanine dipeptide that made every free energy difference too large, by 0.5 kJ/mol in 10 ns.) A round whose frames felt
+    a bias that differs from that of its beginning by more than 1 kT (root mean square, up to a constant) is left out: its bias
+    was still filling basins.
 
     Parameters
     ----------
@@ -122,12 +124,13 @@ def _walker(decision: Decision, piece: Piece) -> int:
 
 
 def _energy(history: History, decision: Decision, piece: Piece) -> np.ndarray:
-    """(n_frames,) kJ/mol: the bias in the end of a round on all frames of a segment."""
-    return history.remembered(("energy", decision.round, piece.name), lambda: _evaluated(history, decision, piece))
+    """(n_frames,) kJ/mol: the bias that a round began with on all frames of a segment."""
+    key = ("energy", decision.round, len(history.pieces([decision])), piece.name)
+    return history.remembered(key, lambda: _evaluated(history, decision, piece))
 
 
 def _evaluated(history: History, decision: Decision, piece: Piece) -> np.ndarray:
-    model = history.bias_after(decision)
+    model = history.model(decision, "bias")
     coordinate = history.coordinate(decision.version)
     if coordinate is None:
         raise DegenerateError(f"round {decision.round} has no coordinate; its decision was changed")
@@ -136,7 +139,7 @@ def _evaluated(history: History, decision: Decision, piece: Piece) -> np.ndarray
 
 def _settled(history: History, decision: Decision) -> bool:
     def compare() -> bool:
-        model, gaps = history.bias_after(decision), []
+        model, gaps = history.model(decision, "bias"), []
         for piece in history.pieces([decision]):
             trace = piece.trace
             gaps.append(trace.bias + trace.fixed - model.potential(np.asarray(trace.s)))
