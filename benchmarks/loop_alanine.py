@@ -3,13 +3,13 @@
     python benchmarks/loop_alanine.py > benchmarks/loop_alanine.md         # about 40 minutes on 2 cores
     python benchmarks/loop_alanine.py --seeds 2 --ways "loop, torsions"
 
-Every ns counts: exploration, swarms, biased walkers and the last swarms. The loop is told neither phi nor psi: it gets the cosines
-and sines of all backbone torsions, or the 45 distances of the heavy atoms. Beside it what one would do instead: plain MD; OpenMM's
-own metadynamics with phi and psi given, which the others are not; least counts without bias. All are amber99sb at 300 K on the
-Reference platform.
+Every ns counts: exploration, swarms, biased walkers and the last swarms. The loop is told neither phi nor psi: it gets the
+cosines and sines of all backbone torsions, or the 45 distances of the heavy atoms. Beside it what one would do instead: plain MD;
+OpenMM's own metadynamics with phi and psi given, which the others are not; least counts without bias. All are amber99sb at 300 K
+on the Reference platform.
 
-F is F(phi > 0) - F(phi < 0), against 9.05 [8.95, 9.15] kJ/mol (benchmarks/bias_free_energy.md, 4 x 60 ns); passage times are to be
-compared with benchmarks/loop_reference.md.
+F is F(phi > 0) - F(phi < 0), against 9.05 [8.95, 9.15] kJ/mol (benchmarks/bias_free_energy.md, 4 x 60 ns); passage times are to
+be compared with benchmarks/loop_reference.md.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def main() -> None:
             f"{f'{sum(held)} of {len(held)}' if held else '-'} | {np.median([o['cpu'] for o in each]):.0f} |"
         )
     print(
-        "\n| way | passage | geometric mean of the runs | middle 80 % of the runs | runs with a figure | swarms agree with the bias |"
+        "\n| way | passage | geometric mean | middle 80 % of the runs | runs with a figure | swarms agree with the bias |"
     )
     print("|---|---|---|---|---|---|")
     for way, each in rows.items():
