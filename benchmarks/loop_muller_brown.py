@@ -2,8 +2,9 @@
 
     python benchmarks/loop_muller_brown.py > benchmarks/loop_muller_brown.md         # about 10 minutes on 2 cores
 
-The loop gets x and y as features and all of its steps count: exploration, swarms, walkers, last swarms. Beside it OPES along x alone,
-the bad coordinate, with ten times the steps, in the same engine. Published for OPES along x: 5.09 +- 1.61 after 2e8 steps (25 runs).
+The loop gets x and y as features and all of its steps count: exploration, swarms, walkers, last swarms. Beside it OPES
+along x alone, the bad coordinate, with ten times the steps, in the same engine. Published for OPES along x: 5.09 +- 1.61
+after 2e8 steps (25 runs).
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     nice python benchmarks/loop_reference.py 400 > benchmarks/loop_reference.md    # ns of MD; one core
 
-Walkers start in C7ax, relax there for 20 ps, and run until phi is in the well of C7eq and C5 (-2.8 < phi < -0.5) for ten saved
-frames of 0.5 ps in a row; then the next begins with other velocities. Waiting times are exponential, so the mean is the whole time
-over the number of events, and its interval follows from the chi-squared distribution (the number of events is Poisson's). The way
-back follows from the free energy difference: MFPT(C7eq to C7ax) = MFPT(C7ax to C7eq) x p(rest) / p(C7ax).
+Walkers start in C7ax, relax there for 20 ps, and run until phi is in the well of C7eq and C5 (-2.8 < phi < -0.5) for ten
+saved frames of 0.5 ps in a row; then the next begins with other velocities. Waiting times are exponential, so the mean is
+the whole time over the number of events, and its interval follows from the chi-squared distribution (the number of events
+is Poisson's). The way back follows from the free energy difference: MFPT(C7eq to C7ax) = MFPT(C7ax to C7eq) x p(rest) /
+p(C7ax).
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Alanine tetrapeptide in vacuum, blind: when are all 8 combinations of (phi1, phi2, phi3) found at 300 K, and how populated are they?
+"""Alanine tetrapeptide in vacuum, blind: when are all 8 combinations of (phi1, phi2, phi3) found, and how populated are they?
 
     python benchmarks/loop_tetrapeptide.py > benchmarks/loop_tetrapeptide.md         # about 15 minutes on 2 cores
 
-Each residue is in C7ax (0 < phi < 126 degrees) or not. A combination is found when a trajectory at 300 K, of the exploration never,
-stays in it for 1 ps or longer; the time is that of all simulation, hot exploration included, up to the end of the segment that it is
-found in. amber99sb, Reference platform. Published, biased along psi1, psi2, psi3, which the loop is not told: OPES-explore 8 of 8 by
-1.08 ns, multithermal and umbrellas 0.90 ns, OPES 7 of 8 and metadynamics 6 of 8 in 20 ns.
+Each residue is in C7ax (0 < phi < 126 degrees) or not. A combination is found when a trajectory at 300 K, of the
+exploration never, stays in it for 1 ps or longer; the time is that of all simulation, hot exploration included, up to the
+end of the segment that it is found in. amber99sb, Reference platform. Published, biased along psi1, psi2, psi3, which the
+loop is not told: OPES-explore 8 of 8 by 1.08 ns, multithermal and umbrellas 0.90 ns, OPES 7 of 8 and metadynamics 6 of 8 in
+20 ns.
 """
 
 from __future__ import annotations
