@@ -53,3 +53,23 @@ def analysis() -> mdi.analysis.Analysis:
     """The whole row on alanine dipeptide, with the defaults."""
     files = {"files": [str(EXAMPLES / "ala2/*.xtc")], "top": str(EXAMPLES / "ala2/top.pdb")}
     return mdi.analysis.run(mdi.analysis.Config.parse({"trajectories": files}))
+
+
+@pytest.fixture(scope="session")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> mdi.adaptive.Run:
+    """A small run of the loop on alanine dipeptide in vacuum, to its end. Tests look at it and change nothing."""
+    system = mdi.engine.System.from_pdb(
+        EXAMPLES / "ala2/top.pdb", forcefield="amber99sb", solvent="vacuum", temperature=300, platform="Reference"
+    )
+    plan = mdi.adaptive.Plan(
+        system=system,
+        features=mdi.features.Torsions("phi psi"),
+        walkers=2,
+        segment="40 ps",
+        swarm="8 ps",
+        swarms=16,
+        seed=1,
+    )
+    run = mdi.adaptive.open(tmp_path_factory.mktemp("sampled") / "run", plan)
+    run.advance("3 ns", workers=1, progress=False)
+    return run

@@ -145,7 +145,7 @@ def provenance_of(history: History) -> dict[str, Any]:
     plan, decisions = history.plan, history.decisions
     pieces = history.pieces()
     last = next((d for d in reversed(decisions) if d.kind == "biased" and history.pieces([d])), None)
-    coordinate = None if last is None else history.coordinate(last.version)
+    coordinate = history.coordinate(decisions[-1].version) if decisions else None
     return {
         "seed": plan.seed,
         "plan": plan.hash,

@@ -152,7 +152,7 @@ def _escapes(history: History, kinetics: Kinetics, number: np.ndarray) -> Estima
                         paths,
                         kinetics.cores[state],
                         np.concatenate(others),
-                        int((paths.paths.lengths[0] - 1) // 2),
+                        int((paths.paths.lengths.max() - 1) // 2),
                         kinetics.weights,
                         kinetics.samples,
                         _SAMPLES,
@@ -165,13 +165,15 @@ def _escapes(history: History, kinetics: Kinetics, number: np.ndarray) -> Estima
 
 
 def _paths(history: History) -> Swarms:
-    """The latest two-way swarms as paths through their cells."""
-    last = next(d for d in reversed(history.decisions) if d.kind == "kinetics" and history.pieces([d]))
+    """The latest two-way swarms, short and long, as paths through their cells."""
+    rounds = [d for d in history.decisions if d.kind == "kinetics" and history.pieces([d])]
+    last = rounds[-1]
+    rounds = [d for d in rounds[-2:] if d.round >= last.round - int(last.tasks[0]["phase"])]
     strata: Strata = history.model(last, "strata")
     coordinate = history.coordinate(last.version)
     paths = [
         strata.cells(np.asarray(coordinate.values(np.asarray(part)), np.float64))  # type: ignore[union-attr]
-        for piece in history.pieces([last])
+        for piece in history.pieces(rounds)
         for part in piece.parts
     ]
     return swarms(paths, np.array([len(path) // 2 for path in paths]), dt=history.plan.ps(last.tasks[0]["stride"]))

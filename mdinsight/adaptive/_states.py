@@ -233,8 +233,13 @@ def states_of(plan: Plan, history: History, structures: int = 10) -> States:
     Raises
     ------
     DegenerateError
-        If no biased round can be weighed yet.
+        If no biased round can be weighed yet, or the plan has no bias.
     """
+    if plan.bias is None:
+        raise DegenerateError(
+            "this plan has no bias, so nothing weighs its frames; its trajectories are unbiased: analyse those of the run with "
+            "mdinsight.analysis.run, or `mdinsight analyze`"
+        )
     last = next((d for d in reversed(history.decisions) if d.kind == "biased"), None)
     weighted = weigh(history)
     coordinate = None if last is None else history.coordinate(last.version)

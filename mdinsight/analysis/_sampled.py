@@ -127,17 +127,18 @@ def _weights(states: States, path: Path) -> dict[str, str]:
 
 def _models(run: Run, build: Path) -> dict[str, str]:
     history, done = run.history, {}
+    models: dict[str, tuple[Model | None, str]] = {}
+    if history.decisions:
+        models["coordinate"] = (history.coordinate(history.decisions[-1].version), "the coordinate in force")
     last = next((d for d in reversed(history.decisions) if d.kind == "biased" and history.pieces([d])), None)
     if last is not None:
-        models = {
-            "coordinate": (history.coordinate(last.version), "the coordinate in force"),
-            "bias": (history.bias_after(last), "the bias after the last biased round"),
-            "states": (history.model(last, "states"), "what assigns values of the coordinate to metastable states"),
-        }
-        for name, (model, about) in models.items():
-            if isinstance(model, Model):
-                model.save(build / f"{name}.mdi")
-                done[f"{name}.mdi"] = f"{about}, read by mdi.load"
+        models["bias"] = (history.bias_after(last), "the bias after the last biased round")
+        about = "what assigns values of the coordinate to metastable states"
+        models["states"] = (history.model(last, "states"), about)
+    for name, (model, about) in models.items():
+        if model is not None:
+            model.save(build / f"{name}.mdi")
+            done[f"{name}.mdi"] = f"{about}, read by mdi.load"
     if hasattr(run.plan, "to_yaml"):
         try:
             (build / "plan.yaml").write_text(run.plan.to_yaml(), encoding="utf-8")

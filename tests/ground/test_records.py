@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import warnings
 import zipfile
 from dataclasses import field
 
@@ -148,3 +149,14 @@ def test_an_estimate_reads_well_and_compares():
     assert str(a.scaled(0.01, "")) == "0.02 [0.0105, 0.0295]"
     assert str(Estimate(3.0, np.nan, np.nan, "frames")) == "3 frames (no interval)"
     assert str(Estimate([1.0, np.nan], [0.5, 0.0], [2.0, 1.0], "kJ/mol")) == "1 kJ/mol [0.5, 2], not determined"
+
+
+def test_intervals_of_samples_that_are_not_finite_warn_of_nothing():
+    samples = np.array([[1.0, np.inf, np.nan, -np.inf], [2.0, np.inf, np.nan, 0.0], [3.0, 1.0, np.nan, np.inf]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = Estimate.from_samples(np.array([2.0, np.inf, np.nan, 0.0]), samples)
+    assert found.low[0] == pytest.approx(1.05) and found.high[0] == pytest.approx(2.95)
+    assert found.low[1] >= 1.0 and found.high[1] == np.inf
+    assert np.isnan([found.low[2], found.high[2]]).all()
+    assert found.low[3] == -np.inf and found.high[3] == np.inf
