@@ -31,7 +31,7 @@ from mdinsight.msm import (
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
 
-_STARTS = 30
+_STARTS = 20
 """Short paths that start in each cell, as a rule."""
 _SHORT, _LONG = 0.25, 2.0
 """Length of a path, each way, in lags of the coordinate. Short ones weigh neighbouring cells against each other; long ones follow

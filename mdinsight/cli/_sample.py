@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -215,13 +216,18 @@ def _about(run: Run) -> str:
     return "\n".join(f"  {line}" for line in lines)
 
 
-def _show_results(run: Run) -> None:
-    """The states, or how far the run is where they cannot be weighed yet."""
+def _show_results(run: Run, quiet: bool = False) -> None:
+    """The states, or how far the run is where they cannot be weighed yet; and everything written into its folder."""
+    from mdinsight.analysis import write_run
+
     try:
         click.echo(str(run.states()))
     except (DegenerateError, ConnectivityError) as error:
         click.echo(str(run.status()))
         click.echo(f"no table of states: {error}")
+    folder = write_run(run, on_step=None if quiet else lambda text: click.echo(f"  {text}", err=True))
+    shown = os.path.relpath(folder)
+    click.echo(f"\nEverything is in {shown}: start with {shown}/summary.md or {shown}/report.html")
 
 
 _run = click.argument("run")
