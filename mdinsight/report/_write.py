@@ -50,8 +50,9 @@ def write(
     if not parts:
         raise ParameterError("a report needs at least one part; give e.g. the trajectories and a Markov model")
     # a convergence repeats the verdicts of its difference
-    failing = list({v.sentence: v for part in parts for v in _verdicts(part) if not v.holds}.values())
-    lead = f"{len(failing)} of the checks below do not hold." if failing else "All checks hold."
+    made = list({v.sentence: v for part in parts for v in _verdicts(part)}.values())
+    failing = [v for v in made if not v.holds]
+    lead = f"{len(failing)} of the checks below do not hold." if failing else "All checks hold." if made else ""
     top = [_page.section("Summary", _page.preformatted(text.strip()))] if text else []
     if failing and not text:
         top.append(_page.section("What does not hold", _page.verdicts(failing)))
