@@ -47,7 +47,7 @@ _WIDTH, _HEIGHT = 0.3, 1.5
 """Size of a cell: standard deviations of the coordinate, and kT."""
 _CEILING = 20.0
 _CORE = 0.9
-_SAMPLES = 200
+_SAMPLES = 100
 _BLOCKS = 10
 
 
@@ -155,7 +155,7 @@ def plan_long_swarms(plan: Plan, history: History, budget: float) -> tuple[Decis
     rng = seeds.generator(plan.seed, "kinetics", number)
     strata: Strata = history.model(last, "strata")
     half, paths = _size(plan, _LONG, 0.5 * SHARE * budget)
-    short = kinetics_of(plan, history)
+    short = _kinetics(plan, history, [last], passages=False)
     shares = np.full(strata.n - 1, 1.0 / (strata.n - 1))
     if short is not None:
         shares = _EVERYWHERE * shares + (1.0 - _EVERYWHERE) * _open(short, strata.n - 1)
@@ -263,7 +263,8 @@ class Kinetics:
     cores
         Cells that hold nine tenths of each state.
     passages
-        Mean first passage times in ps between cores, (n, n) of ``Passage`` or None where the swarms do not tell.
+        Mean first passage times in ps between the core of the most populated state and the others, (n, n) of ``Passage``; None
+        for all other pairs, and where the swarms do not tell.
     """
 
     model: SwarmModel
@@ -291,7 +292,8 @@ class Kinetics:
         base = int(np.argmax(all_of))
 
         def energies(weights: np.ndarray) -> np.ndarray:
-            sums = np.stack([weights[..., self.state == i].sum(axis=-1) for i in range(n)], axis=-1)
+            state = self.state[: weights.shape[-1]]  # cells that no path met have no weight here
+            sums = np.stack([weights[..., state == i].sum(axis=-1) for i in range(n)], axis=-1)
             with np.errstate(divide="ignore", invalid="ignore"):
                 return np.asarray(-kT * (np.log(sums) - np.log(sums[..., base : base + 1])))
 
@@ -323,7 +325,7 @@ def kinetics_of(plan: Plan, history: History) -> Kinetics | None:
     return history.remembered(key, lambda: _kinetics(plan, history, both))  # type: ignore[no-any-return]
 
 
-def _kinetics(plan: Plan, history: History, rounds: list[Decision]) -> Kinetics | None:
+def _kinetics(plan: Plan, history: History, rounds: list[Decision], passages: bool = True) -> Kinetics | None:
     last = rounds[-1]
     coordinate, weighted = history.coordinate(last.version), weigh(history)
     if coordinate is None or weighted is None:
@@ -339,7 +341,9 @@ def _kinetics(plan: Plan, history: History, rounds: list[Decision]) -> Kinetics 
     lag = (max(len(path) for path in paths) - 1) // 2
     state = _state_of(strata, states)
     cores = tuple(_core(weights, state == i) for i in range(states.n))
-    given: dict[str, Any] = {"weights": weights, "weight_samples": samples, "n_samples": _SAMPLES, "seed": plan.seed}
+    met = found.n_strata
+    given: dict[str, Any] = {"weights": weights[:met], "weight_samples": samples[:, :met], "n_samples": _SAMPLES}
+    given["seed"] = plan.seed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MdinsightWarning)  # what they warn of stands in the verdicts
         try:
@@ -350,8 +354,12 @@ def _kinetics(plan: Plan, history: History, rounds: list[Decision]) -> Kinetics 
             own: StratumWeights | None = stratum_weights(found, n_samples=_SAMPLES, seed=plan.seed)
         except (ConnectivityError, LagError):
             own = None
-        passages = tuple(tuple(_passage(found, a, b, lag, given) for b in cores) for a in cores)
-    return Kinetics(model, own, strata, state, weights, samples, cores, passages)
+        base = int(np.argmax(np.bincount(state, weights, minlength=len(cores))))
+        pairs = [
+            [_passage(found, a, b, lag, given) if passages and base in (i, j) else None for j, b in enumerate(cores)]
+            for i, a in enumerate(cores)
+        ]
+    return Kinetics(model, own, strata, state, weights, samples, cores, tuple(map(tuple, pairs)))
 
 
 def _state_of(strata: Strata, states: Metastable) -> np.ndarray:

@@ -186,10 +186,10 @@ def _with_infinite(value: np.ndarray, samples: np.ndarray, unit: str) -> Estimat
 
 def _hazard(steps: np.ndarray, arrived: np.ndarray, low: int, high: int) -> np.ndarray:
     """Part of what is on the way that arrives per frame between two times."""
-    with np.errstate(divide="ignore"):
-        log = np.log1p(-arrived)
     first, last = np.searchsorted(steps, [low, high])
-    return -np.expm1((log[..., last] - log[..., first]) / (high - low))
+    with np.errstate(divide="ignore", invalid="ignore"):  # all have arrived: no rate
+        log = np.log1p(-arrived)
+        return np.asarray(-np.expm1((log[..., last] - log[..., first]) / (high - low)))
 
 
 def _mean(steps: np.ndarray, arrived: np.ndarray, hazard: np.ndarray) -> np.ndarray:
