@@ -55,7 +55,7 @@ class Structure:
         if len(bad):
             atom = list(parsed.topology.atoms())[int(bad[0])]
             raise NonFiniteError(
-                f"{path}: atom {atom.name} of {_where(atom.residue)} has a position that is not finite; leave the atom out, so that "
+                f"{path}: atom {atom.name} of {_where(atom.residue)} has a position that is not finite; leave it out, so that "
                 "it is added"
             )
         structure = cls(parsed.topology, parsed.positions, path.name)
