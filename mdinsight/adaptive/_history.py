@@ -55,7 +55,8 @@ class Piece:
     @cached_property
     def features(self) -> np.ndarray:
         """(n_frames, n_columns) of all its frames, in order."""
-        return np.asarray(np.load(self.path / "features.npy", mmap_mode="r"))
+        # not mapped: each map holds a file open, and a run of a thousand segments has more than a process may open
+        return np.asarray(np.load(self.path / "features.npy"))
 
     @cached_property
     def parts(self) -> list[np.ndarray]:
@@ -194,10 +195,10 @@ class History:
         """The bias with what all walkers of a biased round deposited."""
         from mdinsight.bias import merged
 
-        key = f"{decision.name}/after"
+        pieces = self.pieces([decision])
+        key = f"{decision.name}/after {len(pieces)}"  # who looks while the round runs must not have it stay as it was then
         if key not in self._models:
             base: BiasModel = self.model(decision, "bias")
-            pieces = self.pieces([decision])
             deposits = [deposits_of(piece.path) for piece in pieces]
             ends = [BiasModel.load(piece.path / "bias.mdi") for piece in pieces]
             self._models[key] = merged(base, deposits, ends) if pieces else base

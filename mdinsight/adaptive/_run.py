@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from mdinsight.adaptive._rounds import End, Next, decide
 from mdinsight.adaptive._states import States, states_of
 from mdinsight.adaptive._status import Status, status_of
 from mdinsight.adaptive._tasks import segment
-from mdinsight.errors import InstabilityError, ParameterError, PlanError
+from mdinsight.errors import InstabilityError, MdinsightError, ParameterError, PlanError
 from mdinsight.files import write_text
 from mdinsight.parallel import Workers
 from mdinsight.progress import Progress
@@ -93,17 +95,17 @@ class Run:
             tell("starting")
             self._begin()
             with self._pool(workers, devices) as pool:
+                # of the last round where the process was killed; of any where a damaged segment was taken out to be made again
+                for decision in [d for d in self.history.decisions if self.history.missing(d)]:
+                    self._work(pool, decision, tell)
                 while True:
-                    done = self.history.decisions
-                    if done and self.history.missing(done[-1]):
-                        self._work(pool, done[-1], tell)
-                        continue
                     tell("deciding")
                     following = decide(self.plan, self.history, limit)
                     if isinstance(following, End):
                         tell(following.says)
                         return following
                     self._commit(following, limit)
+                    self._work(pool, following.decision, tell)
 
     @property
     def budget(self) -> float | None:
@@ -128,23 +130,25 @@ class Run:
     def _begin(self) -> None:
         """The prepared system, committed once."""
         if not self.store.has(START):
-            folder = self.store.stage(START)
-            self.plan.system.prepared(self.plan.seed).save(folder / "system.mdi")
-            self.store.commit(START, folder, {"kind": "start"})
+            with _staged(self.store, START) as folder:
+                self.plan.system.prepared(self.plan.seed).save(folder / "system.mdi")
+                self.store.commit(START, folder, {"kind": "start"})
 
     def _commit(self, following: Next, budget: float) -> None:
-        folder = self.store.stage(following.decision.name)
-        (folder / DECISION).write_text(following.decision.to_json())
-        for name, model in following.models.items():
-            model.save(folder / f"{name}.mdi")
         decision = following.decision
-        self.store.commit(decision.name, folder, {"kind": decision.kind, "says": decision.says, "budget": budget})
+        with _staged(self.store, decision.name) as folder:
+            write_text(folder / DECISION, decision.to_json())
+            for name, model in following.models.items():
+                model.save(folder / f"{name}.mdi")
+            self.store.commit(decision.name, folder, {"kind": decision.kind, "says": decision.says, "budget": budget})
 
     def _pool(self, workers: Workers, devices: Any) -> Pool:
         platform = self.plan.system.chosen_platform()
-        if isinstance(workers, int) or workers is None:
-            if workers is not None and workers < 1:
-                raise ParameterError(f"workers={workers} is not a number of processes; give at least 1")
+        if not isinstance(workers, Executor):
+            if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+                raise ParameterError(
+                    f"workers={workers!r} is not a number of processes; give at least 1, None for one a core, or an executor"
+                )
             most = engine.cores_or_devices(platform) if workers is None else workers
             count = max(1, min(most, self.plan.walkers))
             slots = slot_properties(platform, count, devices, engine.device_count(platform))
@@ -179,7 +183,9 @@ def work(payload: tuple[str, engine.System, engine.Segment], properties: Mapping
     try:
         info = engine.run(system, task, folder, dict(properties))
     except InstabilityError as error:
-        return {"folder": str(folder), "broken": str(error), "info": {}}
+        # where it is kept, not where it was written: the same words, so the same bytes, whenever it is run
+        says = str(error).replace(str(folder), f"quarantine/{task.name}")
+        return {"folder": str(folder), "broken": says, "info": {}}
     return {"folder": str(folder), "broken": "", "info": info}
 
 
@@ -211,8 +217,7 @@ def open(path: str | os.PathLike[str], plan: Plan | None = None) -> Run:
     if not store.has(PLAN):
         if plan is None:
             raise PlanError(f"the run {path} was never begun; give the plan that it was created with")
-        with store.lock():
-            folder = store.stage(PLAN)
+        with store.lock(), _staged(store, PLAN) as folder:
             plan.save(folder / "plan.mdi")
             write_text(folder / "plan.yaml", plan.to_yaml())
             store.commit(PLAN, folder, {"kind": "plan"})
@@ -225,6 +230,18 @@ def look(path: str | os.PathLike[str]) -> Run:
     if not store.has(PLAN):
         raise PlanError(f"the run {path} was created but never begun; there is nothing to see yet")
     return Run(store, Plan.load(store.entry(PLAN).file("plan.mdi")))
+
+
+@contextmanager
+def _staged(store: Store, name: str) -> Iterator[Path]:
+    """A staged folder that is committed in the block; what is left of it if that fails does not fill the disk any further."""
+    folder = store.stage(name)
+    try:
+        yield folder
+    except BaseException:
+        with suppress(MdinsightError):
+            store.discard(folder)
+        raise
 
 
 def _bytes(plan: Plan, decision: Decision, todo: list[int]) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdinsight.errors import InstabilityError, MdinsightError
+from mdinsight.errors import InstabilityError, MdinsightError, OutputError
 from mdinsight.files import write_text
 
 if TYPE_CHECKING:
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 def quarantine(machine: Machine, number: int, start: np.ndarray, velocities: np.ndarray, text: str) -> InstabilityError:
-    """Save where the trajectory started, the system and the segment; the error that says so."""
+    """Save where the trajectory started, the system and the segment; the error that says so.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full.
+    """
     segment, step = machine.segment, machine.walker.currentStep
     direction = "backwards" if machine.walker.sign < 0 else "forwards"
     happened = text.splitlines()[0] if text else "NaN"
@@ -40,7 +46,11 @@ def quarantine(machine: Machine, number: int, start: np.ndarray, velocities: np.
         write_text(machine.folder / "system.xml", machine.molecule.xml)
         write_text(machine.folder / "state.xml", _state(machine, number, start, velocities))
         told += f". Its start, the system and its seed are in {machine.folder}"
-    except (MdinsightError, OSError, ValueError) as error:
+    except OSError as error:  # a full disk: what cannot be kept is no evidence yet, so it is to be run again
+        raise OutputError(
+            f"{told}, and its start cannot be saved ({error}); make room, it is then run again"
+        ) from error
+    except (MdinsightError, ValueError) as error:
         told += f". Its start could not be saved ({error})"
     return InstabilityError(f"{told}. Start from another frame, or take a smaller time step or temperature")
 

@@ -35,6 +35,7 @@ class TrajectoryFile:
         self._steps: list[int] = []
         self._boxes: list[np.ndarray] = []
         self._bytes = 0
+        self._begun = False
         self._file: Any = None
 
     def __enter__(self) -> Self:
@@ -49,6 +50,8 @@ class TrajectoryFile:
                 self._write()
         finally:
             self._file.close()
+            if kind is not None and not self._begun:  # no frame, so no trajectory
+                self.path.unlink(missing_ok=True)
 
     def add(self, step: int, xyz: np.ndarray, box: np.ndarray | None) -> None:
         """One frame: MD step, (n_atoms, 3) and (3, 3) nm."""
@@ -71,6 +74,7 @@ class TrajectoryFile:
             steps = np.array(self._steps)
             times = (steps * self.timestep).astype(np.float32)
             boxes = np.array(self._boxes, np.float32) if self._boxes else None
+            self._begun = True
             try:
                 self._file.write(np.array(self._xyz), time=times, step=steps.astype(np.int32), box=boxes)
             except RuntimeError as error:

@@ -74,6 +74,8 @@ def _minimise(context: Any, integrator: Any, system: System) -> tuple[float, flo
         context.applyConstraints(integrator.getConstraintTolerance())
         context.computeVirtualSites()
         before = _energy(context)
+        if math.isnan(before):  # the minimiser would go on for ever
+            raise InstabilityError(f"the energy of the structure is NaN{_closest(system)}")
         openmm.LocalEnergyMinimizer.minimize(context)
         after = _energy(context)
     except openmm.OpenMMException as error:
