@@ -196,7 +196,8 @@ def _paths(
     rng: np.random.Generator,
 ) -> tuple[dict[str, Any], ...]:
     """Two-way paths, shared among cells as told and among the workers evenly."""
-    each = np.floor(shares * paths + rng.random(len(shares))).astype(int)  # rounded, right in the mean
+    edges = np.floor(np.append(0.0, np.cumsum(shares) / shares.sum()) * paths + rng.random())
+    each = np.diff(edges).astype(int)  # right in the mean, and never more than paths in all
     chosen = np.concatenate([_drawn(weighted, cells == cell, int(n), rng) for cell, n in enumerate(each)])
     starts = weighted.where(rng.permutation(chosen))
     base = {
