@@ -2,9 +2,9 @@
 
     python benchmarks/loop_exploration.py > benchmarks/loop_exploration.md       # about 6 minutes on 2 cores
 
-Counted are the combinations, of 8, of (phi1, phi2, phi3) in C7ax or not in which a trajectory at 300 K stays for 1 ps or longer: what
-the first coordinate can be learned from. Explored frames with a cis peptide bond or an inverted stereocentre are never started from;
-their share is in the last column.
+Counted are the combinations, of 8, of (phi1, phi2, phi3) in C7ax or not in which a trajectory at 300 K stays for 1 ps or
+longer: what the first coordinate can be learned from. Explored frames with a cis peptide bond or an inverted stereocentre
+are never started from; their share is in the last column.
 """
 
 from __future__ import annotations
@@ -65,9 +65,8 @@ def main() -> None:
     print("|---|---|---|")
     for way, each in rows.items():
         found = [n for n, _ in each]
-        print(
-            f"| {way} | {np.mean(found):.1f} ({', '.join(map(str, sorted(found)))}) | {100 * np.mean([w for _, w in each]):.1f} % |"
-        )
+        wrong = 100 * np.mean([share for _, share in each])
+        print(f"| {way} | {np.mean(found):.1f} ({', '.join(map(str, sorted(found)))}) | {wrong:.1f} % |")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def _weights(each: Sequence[FreeEnergyDifference | None]) -> tuple[Verdict, ...]
     never = [number for number, (_, one) in found.items() if not one.frames[1]]
     failing = tuple(v for number, (v, _) in found.items() if not v.holds and (number not in never or len(never) < 3))
     if len(never) > 2:
-        says = f"no walker came to {len(never)} of the states since the bias settled ({some(never, 10)}); their figures are bounds"
+        says = f"no walker came to {len(never)} states since the bias settled ({some(never, 10)}); their figures are bounds"
         failing = (*failing, Verdict("weights of states", False, says, _LONGER))
     good = {number: one for number, (verdict, one) in found.items() if verdict.holds}
     if len(good) < 2:

@@ -18,8 +18,10 @@ from mdinsight.adaptive._rounds import End, Next, decide
 from mdinsight.adaptive._states import States, states_of
 from mdinsight.adaptive._status import Status, status_of
 from mdinsight.adaptive._tasks import segment
+from mdinsight.adaptive._unbiased import markov_model
 from mdinsight.errors import InstabilityError, MdinsightError, ParameterError, PlanError
 from mdinsight.files import write_text
+from mdinsight.msm import MarkovModel
 from mdinsight.parallel import Workers
 from mdinsight.progress import Progress
 from mdinsight.results import Verdict
@@ -116,6 +118,10 @@ class Run:
     def states(self) -> States:
         """The states found so far: population, free energy and exchange times with intervals, structures."""
         return states_of(self.plan, self.history)
+
+    def markov_model(self) -> MarkovModel:
+        """A Bayesian Markov model of all unbiased trajectories: what a run without bias gives instead of :meth:`states`."""
+        return markov_model(self.plan, self.history)
 
     def status(self) -> Status:
         """How far the run is; reads only, also while another process works on it."""

@@ -237,8 +237,8 @@ def states_of(plan: Plan, history: History, structures: int = 10) -> States:
     """
     if plan.bias is None:
         raise DegenerateError(
-            "this plan has no bias, so nothing weighs its frames; its trajectories are unbiased: analyse those of the run with "
-            "mdinsight.analysis.run, or `mdinsight analyze`"
+            "this plan has no bias, so nothing weighs its frames; its trajectories are unbiased: run.markov_model() is the "
+            "Markov model of them, and `mdinsight analyze` takes their files"
         )
     last = next((d for d in reversed(history.decisions) if d.kind == "biased"), None)
     weighted = weigh(history)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,10 @@ from mdinsight.adaptive._learn import SKIP, Learned, learn, metastable
 from mdinsight.adaptive._plan import Plan
 from mdinsight.adaptive._policies import Diverse
 from mdinsight.cvs import CVModel
-from mdinsight.errors import DegenerateError
+from mdinsight.errors import DegenerateError, MdinsightWarning
+from mdinsight.msm import BayesianMSM, MarkovModel, implied_timescales
 from mdinsight.records import Model
+from mdinsight.states import KMeans
 from mdinsight.words import counted
 
 
@@ -74,6 +77,35 @@ def unbiased_round(plan: Plan, history: History, candidates: Any, explored: Any)
         tasks = _walkers(plan, [rows[int(i)] for i in chosen])
         says = f"{counted(plan.walkers, 'walker')} from frames chosen by {type(plan.policy).__name__}"
     return Decision(number, "swarm", says, tasks, version, learned_as_told(learned), {"states": states.n}), models
+
+
+def markov_model(plan: Plan, history: History) -> MarkovModel:
+    """A Bayesian Markov model of all unbiased trajectories on the coordinate in force.
+
+    The lag is where the implied timescales have converged; see :func:`mdinsight.msm.implied_timescales`. Trajectories that were
+    started by a policy are as good as any: a Markov model rests on where they go, not on where they begin
+    (10.1063/1.3565032).
+
+    Raises
+    ------
+    DegenerateError
+        Before there is a coordinate.
+    """
+    last = next((d for d in reversed(history.decisions) if d.version >= 0), None)
+    series = history.unbiased(0.0 if isinstance(plan.policy, WeightedEnsemble) else SKIP)
+    coordinate = None if last is None else history.coordinate(last.version)
+    if coordinate is None or series is None:
+        raise DegenerateError("there is no coordinate yet; go on with a larger budget")
+    values = series.with_arrays([np.asarray(coordinate.values(np.asarray(x)), np.float64) for x in series])
+    number = int(np.clip(np.sqrt(series.n_frames), 20, 200))
+    dtrajs = KMeans(number, seed=plan.seed).fit_transform(values)
+    longest = max(1, int(np.median([len(x) for x in series])) // 5)
+    lags = sorted({round(lag) for lag in np.geomspace(1, longest, 6)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MdinsightWarning)  # what they warn of stands in the model's verdicts
+        lag = implied_timescales(dtrajs, lags, seed=plan.seed).choose_lag()
+        found: MarkovModel = BayesianMSM(lag=lag, seed=plan.seed).fit(dtrajs).model
+    return found
 
 
 def learned_as_told(learned: Learned | None) -> dict[str, Any] | None:
