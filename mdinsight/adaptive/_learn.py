@@ -173,7 +173,7 @@ def _split(matrix: np.ndarray, weights: np.ndarray, least: float) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ComplexWarning)  # eigenvectors of a reversible matrix, complex by rounding
             found = np.asarray(pcca(matrix, n).memberships).argmax(axis=1)
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+    except (ValueError, ArithmeticError, AssertionError, np.linalg.LinAlgError):  # deeptime asserts what it finds
         return np.zeros(len(matrix), dtype=np.int64)
     return np.asarray(np.unique(found, return_inverse=True)[1])
 

@@ -154,3 +154,30 @@ def test_a_run_needs_a_budget_for_one_round(tmp_path, run):
     small = mdi.adaptive.open(tmp_path / "small", run.plan)
     with pytest.raises(mdi.errors.PlanError, match=r"does not pay for one round"):
         small.advance("0.5 ns", workers=1, progress=False)
+
+
+def test_a_coordinate_is_kept_unless_a_new_one_is_better(run):
+    from mdinsight.adaptive._learn import SKIP, learn
+
+    series = run.history.unbiased(SKIP)
+    mine = run.history.coordinate(run.history.decisions[-1].version)
+    again = learn(run.plan, series, mine, 9)
+    assert not again.is_new and again.model.hash == mine.hash
+    slow = mine.values(np.eye(2)) - mine.values(np.zeros((2, 2)))  # (2, 1): its direction
+    across = np.array([[slow[1, 0]], [-slow[0, 0]]])
+    fast = mdi.cvs.from_linear(run.plan.features, across, topology=run.plan.system.topology)
+    better = learn(run.plan, series, fast, 9)
+    assert better.is_new and better.score > better.previous + 0.1
+    assert np.corrcoef(*(model.values(series.concatenated())[:, 0] for model in (better.model, mine)))[0, 1] ** 2 > 0.9
+
+
+def test_metastable_states_are_the_basins(run):
+    """The two wells of the potential, which swarms of 4 ps do not leave, are different states; each is one."""
+    states = run.history.model([d for d in run.history.decisions if d.kind == "biased"][-1], "states")
+    coordinate = run.history.coordinate(run.history.decisions[-1].version)
+    wells = np.array([[-0.558, 1.442], [0.623, 0.028]])  # the minima, published
+    found = states.assign(coordinate.values(wells))
+    assert found[0] != found[1]
+    around = wells[:, None] + np.random.default_rng(0).normal(0, 0.05, (2, 50, 2))
+    for well, state in zip(around, found, strict=True):
+        assert (states.assign(coordinate.values(well)) == state).mean() > 0.9
