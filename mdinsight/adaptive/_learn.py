@@ -167,15 +167,15 @@ def _split(matrix: np.ndarray, weights: np.ndarray, least: float) -> np.ndarray:
 
     scaled_ = np.sqrt(weights)[:, None] * matrix / np.sqrt(weights)[None]
     n = int((np.linalg.eigvalsh(0.5 * (scaled_ + scaled_.T)) > least).sum())
-    if n < 2:
-        return np.zeros(len(matrix), dtype=np.int64)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ComplexWarning)  # eigenvectors of a reversible matrix, complex by rounding
-            found = np.asarray(pcca(matrix, n).memberships).argmax(axis=1)
-    except (ValueError, ArithmeticError, AssertionError, np.linalg.LinAlgError):  # deeptime asserts what it finds
-        return np.zeros(len(matrix), dtype=np.int64)
-    return np.asarray(np.unique(found, return_inverse=True)[1])
+    for number in range(n, 1, -1):  # fewer, where a slow process is one cell's alone and makes no set
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ComplexWarning)  # eigenvectors of a reversible matrix, complex by rounding
+                found = np.asarray(pcca(matrix, number).memberships).argmax(axis=1)
+        except (ValueError, ArithmeticError, AssertionError, np.linalg.LinAlgError):  # deeptime asserts what it finds
+            continue
+        return np.asarray(np.unique(found, return_inverse=True)[1])
+    return np.zeros(len(matrix), dtype=np.int64)
 
 
 def _renumbered(states: np.ndarray, symmetric: np.ndarray) -> np.ndarray:
