@@ -137,7 +137,7 @@ def killed(run: Path, plan: adaptive.Plan, workers: int, who: str, rng: random.R
     pid = forked(lambda: advance(run, plan, workers))
     found: dict[str, Any] = {"who": who, "moments": [], "signal": None, "orphans": []}
     for _ in range(2 if who == "worker" else 1):
-        _random_moment(pid, run, rng, latest)
+        _random_moment(pid, run, who, rng, latest)
         victims = workers_of(pid)
         if who == "worker":
             for victim in rng.sample(victims, min(1, len(victims))):
@@ -158,9 +158,10 @@ def killed(run: Path, plan: adaptive.Plan, workers: int, who: str, rng: random.R
     return found
 
 
-def _random_moment(pid: int, run: Path, rng: random.Random, latest: float) -> None:
+def _random_moment(pid: int, run: Path, who: str, rng: random.Random, latest: float) -> None:
     """Wait for any moment, or for a random instant of something that is too short to be hit by chance."""
-    aim, delay, began = rng.choice(("any", "any", *MOMENTS)), rng.uniform(0.0, latest), time.monotonic()
+    aims = MOMENTS[2:] if (run / "segments/start").exists() or who == "worker" else MOMENTS[:2]
+    aim, delay, began = rng.choice(("any", "any", *aims)), rng.uniform(0.0, latest), time.monotonic()
     if aim == "any":
         _waited(pid, lambda: time.monotonic() - began > delay)
     elif _waited(pid, lambda: moment(run) == aim or time.monotonic() - began > 2 * latest):
@@ -201,14 +202,18 @@ def kill_until_done(
     return found
 
 
-def random_kills(path: str, workers: str, who: str, latest: str, most: str, *numbers: str) -> dict[str, Any]:
-    """Runs that are killed, and one that is not; what each has in the end."""
+def random_kills(path: str, *kinds: str) -> dict[str, Any]:
+    """Runs that are killed, and one that is not; what each has in the end.
+
+    Each kind is ``workers:who:latest:most:seed``.
+    """
     plan, folder = tiny(), Path(path)
     assert os.waitpid(forked(lambda: advance(folder / "peace", plan)), 0)[1] == 0
     runs = []
-    for number in numbers:
-        run = folder / f"run-{number}"
-        kills = kill_until_done(run, plan, int(workers), who, random.Random(int(number)), float(latest), int(most))
+    for kind in kinds:
+        workers, who, latest, most, seed = kind.split(":")
+        run = folder / f"run-{seed}"
+        kills = kill_until_done(run, plan, int(workers), who, random.Random(int(seed)), float(latest), int(most))
         runs.append({"kills": kills, "content": content(run)})
     orphans = [pid for run in runs for kill in run["kills"] for pid in kill["orphans"]]
     end = time.monotonic() + 10.0

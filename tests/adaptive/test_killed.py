@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-TASKS = Path(__file__).with_name("loop_tasks.py")
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
-
-def answer(*arguments: object):
-    command = [sys.executable, "-W", "ignore", str(TASKS), *map(str, arguments)]
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def check(found: dict, kills: int) -> Counter[str]:
+def check(found: dict, runs: list[dict], kills: int) -> Counter[str]:
     """All runs have the same bytes, and nothing that was committed was ever lost; at what they were killed."""
     assert set(found["kinds"]) == {"explore", "swarm", "biased", "kinetics"}
     assert {"run.json", "segments/plan/plan.mdi", "segments/start/system.mdi"} < set(found["peace"])
     moments: Counter[str] = Counter()
-    for run in found["runs"]:
+    for run in runs:
         before: set[str] = set()
         for kill in run["kills"]:
             assert kill["whole"] and before <= set(kill["names"])
@@ -42,21 +26,28 @@ def check(found: dict, kills: int) -> Counter[str]:
     return moments
 
 
-def test_killed_in_one_process(tmp_path: Path):
-    moments = check(answer("random_kills", tmp_path, 1, "group", 0.5, 20, 1, 2), kills=25)
-    assert {"deciding", "running", "committing"} <= set(moments)
+@pytest.fixture(scope="module")
+def found(answer: Callable[..., dict], tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """Five runs that were killed over and over, and one that was not: workers, who is killed, latest moment, most kills, seed."""
+    kinds = ["1:group:0.25:10:1", "1:group:0.25:10:2", "2:group:3:2:3", "2:parent:3:2:4", "2:worker:3:1:5"]
+    return answer("random_kills", tmp_path_factory.mktemp("killed"), *kinds)
 
 
-@pytest.mark.parametrize("who", ["group", "parent"])
-def test_killed_with_workers(tmp_path: Path, who: str):
-    found = answer("random_kills", tmp_path, 2, who, 4, 3, 1)
-    check(found, kills=3)
+def test_killed_in_one_process(found: dict):
+    moments = check(found, found["runs"][:2], kills=12)
+    assert {"running", "committing"} <= set(moments) and len(set(moments)) >= 4
+
+
+def test_killed_with_workers(found: dict):
+    check(found, found["runs"][2:4], kills=3)
+
+
+def test_workers_end_with_the_process_that_started_them(found: dict):
     begun, alive = found["orphans"]
-    assert alive == 0 and (begun > 0) == (who == "parent")
+    assert begun > 0 and alive == 0
 
 
-def test_a_run_goes_on_when_its_workers_are_killed(tmp_path: Path):
-    found = answer("random_kills", tmp_path, 2, "worker", 4, 1, 1)
-    check(found, kills=1)
-    [kill] = found["runs"][0]["kills"]
+def test_a_run_goes_on_when_its_workers_are_killed(found: dict):
+    check(found, found["runs"][4:], kills=1)
+    [kill] = found["runs"][4]["kills"]
     assert kill["status"] == 0
