@@ -27,7 +27,7 @@ class Hot(Exploration):
 
     In vacuum at 1500 K alanine tetrapeptide visits all eight combinations of its three phi in about 100 ps, at 600 K one or two
     (``benchmarks/loop_exploration.md``). Frames whose peptide bonds have turned to cis, or whose stereocentres have inverted,
-    are left out (:func:`mdinsight.adaptive.isomers`).
+    are left out (:class:`mdinsight.adaptive.Isomers`).
 
     Parameters
     ----------

@@ -32,17 +32,43 @@ def plumed_files(folder):
     (folder / "COLVAR").write_text(head + "".join(" ".join(f"{x:.6f}" for x in row) + "\n" for row in rows))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["README.md", "docs/bias.md"])
-def test_the_blocks_of_a_document_run(name, tmp_path, monkeypatch):
+def run_blocks(name, folder, monkeypatch):
+    """Everything that the Python of a document defines; a block of YAML that begins with a file's name is that file."""
     pyplot.switch_backend("Agg")
-    (tmp_path / "example_trajs").symlink_to(ROOT / "example_trajs")
-    monkeypatch.chdir(tmp_path)
-    plumed_files(tmp_path)
+    (folder / "example_trajs").symlink_to(ROOT / "example_trajs")
+    monkeypatch.chdir(folder)
     names: dict = {}
     text = (ROOT / name).read_text()
+    for file, content in re.findall(r"```yaml\n# (\S+\.yaml)\n(.*?)```", text, re.S):
+        (folder / file).write_text(content)
     for block in re.finditer(r"```python\n(.*?)```", text, re.S):
         line = text[: block.start()].count("\n") + 1
         exec(compile("\n" * line + block[1], name, "exec"), names)
     pyplot.close("all")
+    return names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["README.md", "docs/bias.md"])
+def test_the_blocks_of_a_document_run(name, tmp_path, monkeypatch):
+    plumed_files(tmp_path)
+    names = run_blocks(name, tmp_path, monkeypatch)
     assert names["dF"].low < names["dF"].value < names["dF"].high
+
+
+@pytest.mark.slow
+def test_the_blocks_on_the_loop_run(tmp_path, monkeypatch, capsys):
+    names = run_blocks("docs/loop.md", tmp_path, monkeypatch)
+    printed = capsys.readouterr().out
+    assert "the run" in printed and "walkers: was 4, is now 8" in printed  # the changed plan
+    rare = names["states"].free_energies[1]
+    assert len(names["states"]) == 2 and rare.low < 9.15 and rare.high > 8.95  # benchmarks/bias_free_energy.md
+    assert names["same"].identity()["cv"] == {"kind": "TICA", "lag": "2 ps", "dim": 2}
+    assert names["same"].system.description["hydrogen_mass"] == "1.5 u"
+    assert len(names["X"]) > 10 and names["msm"].timescales().value[0] > 0
+
+
+def test_the_policy_of_the_document_chooses(tmp_path, monkeypatch):
+    names = run_blocks("docs/adding_a_policy.md", tmp_path, monkeypatch)
+    s, rows = names["s"][:, 0], names["rows"]
+    assert len(set(rows.tolist())) == 4 and (s[rows] >= np.sort(s)[-20]).all()

@@ -7,7 +7,10 @@ import pytest
 from matplotlib import pyplot
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent.parent / "tutorials").glob("*.ipynb"))
-SHORTER = {"bias": ("steps = 1_000_000", "steps = 100_000")}
+SHORTER = {
+    "bias": ("steps = 1_000_000", "steps = 100_000"),
+    "loop": ('"200 ps", "20 ps", 40, ("5 ns", "10 ns")', '"20 ps", "4 ps", 16, ("0.6 ns", "1.2 ns")'),
+}
 """What a notebook has in place of its long runs in the test that is not slow."""
 
 
@@ -24,7 +27,7 @@ def run(path, monkeypatch, change=("", "")):
 
 
 def test_there_are_tutorials():
-    assert {path.stem for path in NOTEBOOKS} >= {"first_model", "bias"}
+    assert {path.stem for path in NOTEBOOKS} >= {"first_model", "bias", "loop"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -33,6 +36,8 @@ def test_a_tutorial_runs(path, monkeypatch):
     names = run(path, monkeypatch, change)
     if path.stem == "bias":
         assert names["trace"].step[-1] == 100_000
+    if path.stem == "loop":
+        assert 1_000 < names["states"].ps <= 1_200.1
 
 
 @pytest.mark.slow
@@ -44,3 +49,12 @@ def test_the_bias_tutorial_finds_what_it_says(monkeypatch):
         # in 2 ns the bias may still grow by more than kT in the end, which its verdict then says
         assert all(verdict.holds for verdict in found.verdicts() if verdict.subject != "bias")
     assert min(names["one"].events) < 5 and not all(verdict.holds for verdict in names["one"].verdicts())
+
+
+@pytest.mark.slow
+def test_the_tutorial_of_the_loop_finds_what_it_says(monkeypatch):
+    names = run(next(path for path in NOTEBOOKS if path.stem == "loop"), monkeypatch)
+    assert len(names["states"]) == 2
+    for found in (names["dF"], names["states"].free_energies[1]):
+        assert found.low < 9.15 and found.high > 8.95  # benchmarks/bias_free_energy.md
+    assert min(names["dF"].events) >= 20 and all(verdict.holds for verdict in names["dF"].verdicts())
