@@ -8,7 +8,10 @@ import json
 import os
 import random
 import re
+import resource
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -21,11 +24,15 @@ import mdinsight as mdi
 from mdinsight import adaptive
 from mdinsight.bias import OPES
 from mdinsight.engine import System
+from mdinsight.errors import MdinsightError, OutputError, StoreError
 from mdinsight.results import all_hold
+from mdinsight.store import Store
 
 TOP = Path(__file__).parents[2] / "example_trajs/ala2/top.pdb"
 BUDGET = "60 ps"
 MOMENTS = ("creating", "preparing", "deciding", "starting", "running", "committing")
+ATOM = 8
+"""The alpha carbon."""
 _MANIFEST = "MANIFEST.json"
 
 
@@ -33,6 +40,23 @@ def molecule(timestep: Any = 2.0) -> System:
     """Alanine dipeptide in vacuum, on the platform whose arithmetic repeats."""
     return System.from_pdb(
         TOP, forcefield="amber99sb", solvent="vacuum", temperature=300, timestep=f"{timestep} fs", platform="Reference"
+    )
+
+
+def marked(axis: str = "x", sign: int = 1, at: float = 1e6) -> System:
+    """The same molecule, adrift, whose forces are NaN where one atom is farther out than a place on an axis, else unchanged."""
+    import openmm
+
+    plain = molecule()
+    system = plain.openmm_system()
+    for number in reversed(range(system.getNumForces())):
+        if isinstance(system.getForce(number), openmm.CMMotionRemover):
+            system.removeForce(number)
+    force = openmm.CustomExternalForce(f"1e-30*sqrt({float(at)!r} - ({sign})*{axis})")
+    force.addParticle(ATOM)
+    system.addForce(force)
+    return System.from_openmm(
+        system, plain.topology, plain.positions, temperature=300, timestep="2 fs", platform="Reference"
     )
 
 
@@ -226,6 +250,118 @@ def random_kills(path: str, *kinds: str) -> dict[str, Any]:
         "runs": runs,
         "orphans": [len(orphans), sum(map(_alive, orphans))],
     }
+
+
+def interrupted(path: str, workers: str, latest: str, most: str) -> dict[str, Any]:
+    """Ctrl-C at random moments, to all processes as a terminal sends it, until the run is done; how each attempt ended."""
+    plan, run, rng, found = tiny(), Path(path), random.Random(7), []
+
+    def attempt() -> None:
+        try:
+            advance(run, plan, int(workers))
+        except KeyboardInterrupt:
+            free = not Store.exists(run) or Store.open(run).holder() is None
+            os._exit(42 if free and not workers_of(os.getpid()) else 43)
+
+    for _ in range(int(most)):
+        pid = forked(attempt)
+        _waited(pid, (run / ".lock").exists)
+        _random_moment(pid, run, "group", rng, float(latest))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGINT)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        found.append(code)
+        if code == 0:
+            break
+    else:
+        advance(run, plan)
+    return {"codes": found, "content": content(run)}
+
+
+def second(path: str) -> dict[str, Any]:
+    """A run that another process works on: whether it can be taken too, and what can be seen of it."""
+    plan, run = tiny(), Path(path)
+    pid = forked(lambda: advance(run, plan))
+    try:
+        _waited(pid, lambda: moment(run) == "running")
+        os.kill(pid, signal.SIGSTOP)
+        began, refused = time.monotonic(), ""
+        try:
+            advance(run, plan)
+        except StoreError as error:
+            refused = str(error)
+        seconds = time.monotonic() - began
+        seen = adaptive.look(run)
+        return {
+            "pid": pid,
+            "refused": refused,
+            "seconds": seconds,
+            "worker": seen.status().worker,
+            "whole": all_hold(seen.verify()),
+        }
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def unprivileged(path: str) -> dict[str, Any]:
+    """Look at a run that may only be read."""
+    adaptive.look(path).states()  # imports what this user may read, and the other perhaps not
+    if os.geteuid() == 0:
+        with contextlib.suppress(PermissionError):  # a root without capabilities is bound by permissions as it is
+            os.setgid(65534)
+            os.setuid(65534)
+    seen = adaptive.look(path)
+    found = {
+        "status": str(seen.status()),
+        "states": len(seen.states()),
+        "whole": all_hold(seen.verify()),
+        "refused": "",
+    }
+    try:
+        adaptive.open(path).advance(BUDGET, workers=1, progress=False)
+    except MdinsightError as error:
+        found["refused"] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def full_disk(path: str) -> dict[str, Any]:
+    """Fill the disk at another moment of the run each time, make room, go on. Who may not mount gets a limit instead."""
+    folder = Path(path)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)]
+    mounted = bool(shutil.which("mount")) and subprocess.run(mount, capture_output=True).returncode == 0
+    try:
+        return {"mounted": mounted, **_fill(folder, mounted)}
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def _fill(folder: Path, mounted: bool) -> dict[str, Any]:
+    run, ballast, errors, states = adaptive.open(folder / "run", tiny()), folder / "ballast", [], []
+    for moments in range(1, 50):
+        told = 0
+
+        def full(status: adaptive.Status, last: int = 1 + (moments - 1) % 7) -> None:
+            nonlocal told
+            told += 1
+            if told == last and mounted:
+                with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as handle:
+                    while handle.write(b"b" * 4096):
+                        pass
+            elif told == last:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+
+        try:
+            run.advance(BUDGET, workers=1, progress=full)
+            break
+        except OutputError as error:
+            errors.append(str(error))
+        finally:
+            ballast.unlink(missing_ok=True)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        states.append({"names": run.store.names(), "whole": all_hold(run.verify()), "free": run.store.holder() is None})
+    return {"errors": errors, "states": states, "content": content(folder / "run")}
 
 
 def _alive(pid: int) -> bool:
