@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ from mdinsight.engine._segment_checks import check_fields, check_fits, empty_fol
 from mdinsight.engine._system import System
 from mdinsight.errors import MdinsightError, OutputError
 from mdinsight.records import Model, Record
+
+_REFERENCE = threading.Lock()
+"""The thermostats of all contexts of the Reference platform draw from one generator of the process, so two that run at once in
+threads share their noise, and neither can be repeated."""
 
 
 class Segment(Record):
@@ -147,7 +153,12 @@ def run(
     """
     target = empty_folder(folder)
     check_fits(system, segment)
-    machine = Machine(system, segment, target, dict(properties or {}))
+    with _REFERENCE if system.chosen_platform() == "Reference" else nullcontext():
+        return _run(system, segment, target, dict(properties or {}))
+
+
+def _run(system: System, segment: Segment, target: Path, properties: dict[str, str]) -> dict[str, Any]:
+    machine = Machine(system, segment, target, properties)
     try:
         ends = [machine.trajectory(k, target / name) for k, name in enumerate(_names(segment))]
         _output.arrays(target, segment, ends)
