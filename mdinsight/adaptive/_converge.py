@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mdinsight.adaptive._history import Decision, History
-from mdinsight.adaptive._learn import Metastable
+from mdinsight.adaptive._learn import TOUCHED, Metastable
 from mdinsight.adaptive._plan import Plan
 from mdinsight.adaptive._weigh import Weighted, differences, weigh
 from mdinsight.cvs import CVModel
@@ -63,6 +63,14 @@ def _figures(
         ),
         "steady": _steady(plan, history, rounds, free),
     }
+    overlap = states.visited(np.asarray(coordinate.values(weighted.features), np.float64), weighted.model.weights)
+    touched = [str(i + 1) for i in range(states.n) if overlap[i] < TOUCHED]
+    says = (
+        "the walkers came to every state"
+        if not touched
+        else f"the walkers never came to rest in state {', '.join(touched)}"
+    )
+    tests["visits"] = (not touched, says)
     bad = [v for one in each if one is not None for v in one.verdicts() if not v.holds]
     says = (
         "walkers, halves and transitions agree"

@@ -31,13 +31,15 @@ from mdinsight.msm import (
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
 
-_STARTS = 20
+_STARTS = 40
 """Short paths that start in each cell, as a rule."""
-_SHORT, _LONG = 0.25, 2.0
+_SHORT, _LONG = 0.125, 2.0
 """Length of a path, each way, in lags of the coordinate. Short ones weigh neighbouring cells against each other; long ones follow
 the way over a barrier, and by half of their length the memory of the start is lost."""
-_EVERYWHERE = 0.3
+_EVERYWHERE = 0.2
 """Part of the long paths that start in all cells alike; the others start where it is open which state comes next."""
+_LEAST = 2
+"""Long paths from each cell that holds a thousandth of the population: the time spent in a basin must be counted whole."""
 _FINER = 4
 """How many times as often frames are saved as in other swarms: neighbouring cells must be seen to be neighbours."""
 _CELLS = {1: 60}
@@ -96,11 +98,32 @@ class Strata(Model):
         low = np.flatnonzero(free - free.min() <= ceiling)
         points = np.column_stack([s / scale / _WIDTH, free / _HEIGHT])
         picked = low if len(low) <= _PLACES else rng.choice(low, _PLACES, replace=False)
-        centers = picked[farthest_points(points[picked], min(n, len(picked)), int(rng.integers(len(picked))))]
+        if s.shape[1] == 1:
+            cell = _even_steps(points[picked], n)
+        else:
+            centers = picked[farthest_points(points[picked], min(n, len(picked)), int(rng.integers(len(picked))))]
+            cell = nearest_point(points[picked], points[centers])
+        cell = np.unique(cell, return_inverse=True)[1]
+        count = int(cell.max()) + 1
         high = np.setdiff1d(np.arange(len(s)), low)
         high = high if len(high) <= _PLACES else rng.choice(high, _PLACES, replace=False)
-        cell = np.concatenate([nearest_point(points[picked], points[centers]), np.full(len(high), len(centers))])
-        return cls(s[np.concatenate([picked, high])], cell, scale, len(centers) + 1)
+        places = s[np.concatenate([picked, high])]
+        return cls(places, np.concatenate([cell, np.full(len(high), count)]), scale, count + 1)
+
+
+def _even_steps(points: np.ndarray, n: int) -> np.ndarray:
+    """(n_places,) cells along one coordinate, each as long a step of place and free energy together as the others."""
+    order = np.argsort(points[:, 0], kind="stable")
+    place, free = points[order, 0], points[order, 1]
+    change = np.flatnonzero(np.diff(free, prepend=np.nan) != 0)  # where another bin of the histogram begins
+    middle = np.array([part.mean() for part in np.split(place, change[1:])])
+    height = np.convolve(np.pad(free[change], 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
+    smooth = np.interp(place, middle, height)
+    steps = np.hypot(np.diff(place, prepend=place[0]), np.diff(smooth, prepend=smooth[0]))
+    length = np.cumsum(steps)
+    cell = np.empty(len(points), dtype=np.int64)
+    cell[order] = np.minimum((length / max(float(length[-1]), 1e-300) * n).astype(np.int64), n - 1)
+    return cell
 
 
 def _free_energy(s: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
@@ -136,8 +159,8 @@ def plan_swarms(
     half, paths = _size(plan, _SHORT, 0.5 * SHARE * budget)
     most = int(np.clip(paths // _STARTS, 10, _CELLS.get(coordinate.dim, _MOST_CELLS)))
     strata = Strata.of(s, weighted.model.log_weights, most, _ceiling(plan), rng)
-    shares = np.full(strata.n - 1, 1.0 / (strata.n - 1))
-    tasks = _paths(plan, weighted, strata.cells(s), shares, half, paths, 0, rng)
+    each = _shared(np.full(strata.n - 1, 1.0), paths, rng)
+    tasks = _paths(plan, weighted, strata.cells(s), each, half, 0, rng)
     return Decision(number, "kinetics", _told(tasks, strata), tasks, last.version, None, state), {"strata": strata}
 
 
@@ -156,11 +179,14 @@ def plan_long_swarms(plan: Plan, history: History, budget: float) -> tuple[Decis
     strata: Strata = history.model(last, "strata")
     half, paths = _size(plan, _LONG, 0.5 * SHARE * budget)
     short = _kinetics(plan, history, [last], passages=False)
+    cells = strata.cells(np.asarray(coordinate.values(weighted.features), np.float64))
+    populated = np.bincount(cells, weighted.model.weights, minlength=strata.n)[:-1] >= 1e-3
+    least = np.where(populated, min(_LEAST, paths // max(1, int(populated.sum()))), 0)
     shares = np.full(strata.n - 1, 1.0 / (strata.n - 1))
     if short is not None:
         shares = _EVERYWHERE * shares + (1.0 - _EVERYWHERE) * _open(short, strata.n - 1)
-    cells = strata.cells(np.asarray(coordinate.values(weighted.features), np.float64))
-    tasks = _paths(plan, weighted, cells, shares, half, paths, 1, rng)
+    each = least + _shared(shares, paths - int(least.sum()), rng)
+    tasks = _paths(plan, weighted, cells, each, half, 1, rng)
     return Decision(number, "kinetics", _told(tasks, strata), tasks, last.version, None, last.found), {"strata": strata}
 
 
@@ -185,19 +211,16 @@ def _stride(plan: Plan) -> int:
     return max(1, plan.swarm_stride // _FINER)
 
 
+def _shared(shares: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n things shared out as told: whole numbers that are right in the mean, n in all."""
+    edges = np.floor(np.append(0.0, np.cumsum(shares) / shares.sum()) * n + rng.random())
+    return np.asarray(np.diff(edges), int)
+
+
 def _paths(
-    plan: Plan,
-    weighted: Weighted,
-    cells: np.ndarray,
-    shares: np.ndarray,
-    half: int,
-    paths: int,
-    phase: int,
-    rng: np.random.Generator,
+    plan: Plan, weighted: Weighted, cells: np.ndarray, each: np.ndarray, half: int, phase: int, rng: np.random.Generator
 ) -> tuple[dict[str, Any], ...]:
-    """Two-way paths, shared among cells as told and among the workers evenly."""
-    edges = np.floor(np.append(0.0, np.cumsum(shares) / shares.sum()) * paths + rng.random())
-    each = np.diff(edges).astype(int)  # right in the mean, and never more than paths in all
+    """Two-way paths, so many from each cell, shared among the workers evenly."""
     chosen = np.concatenate([_drawn(weighted, cells == cell, int(n), rng) for cell, n in enumerate(each)])
     starts = weighted.where(rng.permutation(chosen))
     base = {

@@ -26,6 +26,8 @@ BETTER = 0.03
 """By how much of a slow process the cross-validated score of a new coordinate must exceed that of the old one."""
 _FOLDS = 5
 _CELLS = 100
+TOUCHED = 0.1
+"""Least overlap of a state's weighted frames with where unbiased trajectories come to rest in it."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class Metastable(Model):
         (dim,) standard deviation of the coordinate, by which distances are measured.
     state
         (n_cells,) number of the metastable state.
+    stays
+        (n_cells,) frames of the second halves of unbiased trajectories in each cell: where they come to rest.
     n
         Number of states: sets of cells that unbiased trajectories of a swarm's length do not leave, or leave more slowly than
         that length.
@@ -108,7 +112,28 @@ class Metastable(Model):
     centers: np.ndarray
     scale: np.ndarray
     state: np.ndarray
+    stays: np.ndarray
     n: int
+
+    def visited(self, s: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """(n,) overlap of weighted frames with where unbiased trajectories come to rest in each state, from 0 to 1.
+
+        Near 0, the frames that are counted to a state lie at its border: it was touched, never visited, and its weight means
+        nothing.
+
+        Parameters
+        ----------
+        s, weights
+            (n_frames, dim) and (n_frames,) of all weighted frames.
+        """
+        held = np.bincount(self.cells(s), weights, minlength=len(self.state))
+        found = np.zeros(self.n)
+        for state in range(self.n):
+            inside = self.state == state
+            ours, theirs = held[inside], self.stays[inside].astype(np.float64)
+            if ours.sum() > 0 and theirs.sum() > 0:
+                found[state] = np.minimum(ours / ours.sum(), theirs / theirs.sum()).sum()
+        return found
 
     def cells(self, s: np.ndarray) -> np.ndarray:
         """(n,) the cell of each point (n, dim)."""
@@ -142,7 +167,9 @@ def metastable(plan: Plan, values: list[np.ndarray], seed: int) -> Metastable:
     half = max(1, round(0.5 * plan.swarm_steps / plan.swarm_stride * (1 - SKIP)))
     counts = count_transitions(cells, labels, len(rows), half)
     states = _parts(counts + counts.T, np.exp(-0.5))
-    return Metastable(s[rows], scale, states, int(states.max()) + 1)
+    ends = np.concatenate([np.arange(len(v)) >= len(v) // 2 for v in values])
+    stays = np.bincount(cells[ends], minlength=len(rows))
+    return Metastable(s[rows], scale, states, stays, int(states.max()) + 1)
 
 
 def _parts(symmetric: np.ndarray, least: float) -> np.ndarray:
@@ -170,7 +197,9 @@ def _split(matrix: np.ndarray, weights: np.ndarray, least: float) -> np.ndarray:
     for number in range(n, 1, -1):  # fewer, where a slow process is one cell's alone and makes no set
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ComplexWarning)  # eigenvectors of a reversible matrix, complex by rounding
+                warnings.simplefilter(
+                    "ignore", ComplexWarning
+                )  # eigenvectors of a reversible matrix, complex by rounding
                 found = np.asarray(pcca(matrix, number).memberships).argmax(axis=1)
         except (ValueError, ArithmeticError, AssertionError, np.linalg.LinAlgError):  # deeptime asserts what it finds
             continue

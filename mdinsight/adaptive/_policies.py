@@ -154,6 +154,11 @@ class Equilibrium(Policy):
         return systematic(np.asarray(frames.weights), n, rng)
 
 
+def usable(policy: Policy, frames: Frames) -> Policy:
+    """The policy, or :class:`LeastCounts` as long as the frames lack what it needs: before a bias settles no weight is known."""
+    return policy if all(getattr(frames, name) is not None for name in policy.needs) else LeastCounts()
+
+
 def least_visited(frames: Frames, rng: np.random.Generator) -> np.ndarray:
     """The microstates that hold frames, from the least visited up; equal ones in random order."""
     states = np.flatnonzero(frames.visits)

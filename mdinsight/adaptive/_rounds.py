@@ -19,7 +19,7 @@ from mdinsight.adaptive._isomers import Isomers
 from mdinsight.adaptive._kinetics import is_half_done, plan_long_swarms, plan_swarms
 from mdinsight.adaptive._learn import SKIP, Learned, Metastable, learn, metastable
 from mdinsight.adaptive._plan import SHARE, Plan
-from mdinsight.adaptive._policies import Diverse
+from mdinsight.adaptive._policies import Diverse, usable
 from mdinsight.adaptive._unbiased import first_ensemble, learned_as_told, unbiased_round
 from mdinsight.adaptive._weigh import Weighted, weigh
 from mdinsight.bias import BiasModel, Coordinate
@@ -166,7 +166,7 @@ def later_swarm(plan: Plan, history: History, state: dict[str, Any] | None = Non
     last = history.decisions[-1]
     rows, frames = candidates(plan, history, last.version)
     n = _later(plan)
-    chosen = plan.policy.choose(frames, n, seeds.generator(plan.seed, "swarm", len(history.decisions)))
+    chosen = usable(plan.policy, frames).choose(frames, n, seeds.generator(plan.seed, "swarm", len(history.decisions)))
     starts = [rows[int(i)] for i in chosen]
     made = _swarm(plan, len(history.decisions), starts, f"{n} trajectories to learn from", initial=False)
     return dataclasses.replace(made, version=last.version, found=state)
@@ -223,15 +223,17 @@ def _walkers(
                 ends[task["walker"]] = name
     fresh = [walker for walker in range(plan.walkers) if walker not in ends]
     starts: dict[int, Any] = {}
+    policy = plan.policy
     if fresh:
         rows, frames = candidates(plan, history, version, coordinate)
-        chosen = plan.policy.choose(frames, len(fresh), seeds.generator(plan.seed, "walkers", len(history.decisions)))
+        policy = usable(policy, frames)
+        chosen = policy.choose(frames, len(fresh), seeds.generator(plan.seed, "walkers", len(history.decisions)))
         starts = {walker: rows[int(row)] for walker, row in zip(fresh, chosen, strict=True)}
     tasks = []
     for walker in range(plan.walkers):
         where = {"starts": [list(starts[walker])]} if walker in starts else {"continue": ends[walker]}
         tasks.append({**base, "walker": walker, **where})
-    how = "going on" if not fresh else f"from frames chosen by {type(plan.policy).__name__}"
+    how = "going on" if not fresh else f"from frames chosen by {type(policy).__name__}"
     return tuple(tasks), how
 
 

@@ -15,7 +15,7 @@ from mdinsight.adaptive._exchange import Exchange, exchange_of
 from mdinsight.adaptive._history import History
 from mdinsight.adaptive._judged import judge
 from mdinsight.adaptive._kinetics import Kinetics, kinetics_of
-from mdinsight.adaptive._learn import SKIP, Metastable
+from mdinsight.adaptive._learn import SKIP, TOUCHED, Metastable
 from mdinsight.adaptive._meaning import Mean, Members, describe, in_words
 from mdinsight.adaptive._plan import Plan
 from mdinsight.adaptive._policy import systematic
@@ -26,7 +26,7 @@ from mdinsight.errors import DegenerateError
 from mdinsight.results import Estimate, Verdict
 from mdinsight.series import Column, TimeSeries
 from mdinsight.surfaces import FreeEnergySurface
-from mdinsight.words import counted
+from mdinsight.words import counted, some
 
 _BINS = {1: 60, 2: 40}
 
@@ -277,12 +277,24 @@ def states_of(plan: Plan, history: History, structures: int = 10) -> States:
         order,
         history.ps,
         history.cost(),
-        judge(each, free, exchange, [in_words(means) for means in meaning]),
+        (
+            *_touched(found.visited(s, weighted.model.weights)[order], np.bincount(assigned, minlength=found.n)),
+            *judge(each, free, exchange, [in_words(means) for means in meaning]),
+        ),
         weighted,
         assigned,
         exchange,
         history,
     )
+
+
+def _touched(overlap: np.ndarray, frames: np.ndarray) -> tuple[Verdict, ...]:
+    """States whose frames lie at their border alone."""
+    wrong = [str(i + 1) for i in range(len(overlap)) if frames[i] and overlap[i] < TOUCHED]
+    if not wrong:
+        return ()
+    says = f"the walkers touched state {some(wrong, 10)} at its border and never came to rest there: its figures mean nothing"
+    return (Verdict("visits", False, says, "go on with a larger budget"),)
 
 
 def _population_intervals(plan: Plan, free: Estimate) -> Estimate:

@@ -14,7 +14,7 @@ from mdinsight.adaptive._frames import Frames
 from mdinsight.adaptive._history import Decision, History
 from mdinsight.adaptive._learn import SKIP, Learned, learn, metastable
 from mdinsight.adaptive._plan import Plan
-from mdinsight.adaptive._policies import Diverse
+from mdinsight.adaptive._policies import Diverse, usable
 from mdinsight.cvs import CVModel
 from mdinsight.errors import DegenerateError, MdinsightWarning
 from mdinsight.msm import BayesianMSM, MarkovModel, implied_timescales
@@ -73,9 +73,10 @@ def unbiased_round(plan: Plan, history: History, candidates: Any, explored: Any)
         tasks, says = _resampled(plan, history, coordinate)
     else:
         rows, frames = candidates(version, coordinate)
-        chosen = plan.policy.choose(frames, plan.walkers, seeds.generator(plan.seed, "walkers", number))
+        policy = usable(plan.policy, frames)
+        chosen = policy.choose(frames, plan.walkers, seeds.generator(plan.seed, "walkers", number))
         tasks = _walkers(plan, [rows[int(i)] for i in chosen])
-        says = f"{counted(plan.walkers, 'walker')} from frames chosen by {type(plan.policy).__name__}"
+        says = f"{counted(plan.walkers, 'walker')} from frames chosen by {type(policy).__name__}"
     return Decision(number, "swarm", says, tasks, version, learned_as_told(learned), {"states": states.n}), models
 
 
