@@ -125,8 +125,7 @@ def _walker(decision: Decision, piece: Piece) -> int:
 
 def _energy(history: History, decision: Decision, piece: Piece) -> np.ndarray:
     """(n_frames,) kJ/mol: the bias that a round began with on all frames of a segment."""
-    key = ("energy", decision.round, len(history.pieces([decision])), piece.name)
-    return history.remembered(key, lambda: _evaluated(history, decision, piece))
+    return history.remembered(("energy", decision.round, piece.name), lambda: _evaluated(history, decision, piece))
 
 
 def _evaluated(history: History, decision: Decision, piece: Piece) -> np.ndarray:

@@ -184,7 +184,9 @@ def killed(run: Path, plan: adaptive.Plan, workers: int, who: str, rng: random.R
 
 def _random_moment(pid: int, run: Path, who: str, rng: random.Random, latest: float) -> None:
     """Wait for any moment, or for a random instant of something that is too short to be hit by chance."""
-    aims = MOMENTS[2:] if (run / "segments/start").exists() or who == "worker" else MOMENTS[:2]
+    if who in ("parent", "worker"):  # those that are about to be orphaned or killed have to be there
+        _waited(pid, lambda: bool(workers_of(pid)))
+    aims = MOMENTS[2:] if (run / "segments/start").exists() else MOMENTS[:2]
     aim, delay, began = rng.choice(("any", "any", *aims)), rng.uniform(0.0, latest), time.monotonic()
     if aim == "any":
         _waited(pid, lambda: time.monotonic() - began > delay)

