@@ -27,7 +27,14 @@ import mdinsight as mdi
 
 def plan(seed: int) -> mdi.adaptive.Plan:
     system = mdi.engine.System.from_sequence("AAA", forcefield="amber99sb", solvent="vacuum", caps=True)
-    return mdi.adaptive.Plan(system, mdi.features.Torsions("phi psi"), swarm="8 ps", swarms=60, seed=seed)
+    return mdi.adaptive.Plan(
+        system,
+        mdi.features.Torsions("phi psi"),
+        explore=mdi.adaptive.Hot(time="130 ps"),
+        swarm="5 ps",
+        swarms=75,
+        seed=seed,
+    )
 
 
 def combinations(run: mdi.adaptive.Run, features: np.ndarray) -> np.ndarray:
@@ -82,7 +89,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--long", type=int, default=2, help="seeds that are run for 20 ns, for the populations")
     options = parser.parse_args()
-    jobs = [(seed, 20.0 if seed <= options.long else 3.0) for seed in range(1, options.seeds + 1)]
+    jobs = [(seed, 20.0 if seed <= options.long else 2.2) for seed in range(1, options.seeds + 1)]
     results = []
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for seed, result in pool.map(one, jobs):
