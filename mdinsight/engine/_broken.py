@@ -25,7 +25,9 @@ def quarantine(machine: Machine, number: int, start: np.ndarray, velocities: np.
     """
     segment, step = machine.segment, machine.walker.currentStep
     direction = "backwards" if machine.walker.sign < 0 else "forwards"
-    text = text.replace(f"{machine.folder}{os.sep}", "")  # what is kept does not say where it was written, as that changes
+    text = text.replace(
+        f"{machine.folder}{os.sep}", ""
+    )  # what is kept does not say where it was written, as that changes
     happened = text.splitlines()[0] if text else "NaN"
     told = f"segment {segment.name}, trajectory {number}, broke down by step {step} {direction}: {happened}"
     record = {
