@@ -131,7 +131,7 @@ def test_a_width_that_is_none(value):
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (None, "barrier=None is not a energy"),
+        (None, "barrier=None is not an energy"),
         ([40], "barrier="),
         ("40", "write e.g. '10 kJ/mol'"),
         ("40 K", "write e.g. '10 kJ/mol'"),

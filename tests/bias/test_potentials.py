@@ -89,7 +89,7 @@ def test_windows_stand_evenly():
     ("make", "says"),
     [
         (lambda: OPES(0.0), "barrier=0 kJ/mol is not positive"),
-        (lambda: OPES("40 ps"), "is not a energy"),
+        (lambda: OPES("40 ps"), "is not an energy"),
         (lambda: OPES(40.0, pace=0), "pace=0"),
         (lambda: OPES(40.0, pace=1.5), "pace=1.5"),
         (lambda: OPES(40.0, sigma=(0.1, -0.1)), "sigma=.* is not positive"),
@@ -97,7 +97,7 @@ def test_windows_stand_evenly():
         (lambda: OPES(40.0, biasfactor=math.inf), "does not go with measured widths"),
         (lambda: OPES(40.0, biasfactor=math.inf, sigma=0.1, explore=True), "does not go with explore"),
         (lambda: OPES(40.0, on=(0, 0)), "does not name coordinates"),
-        (lambda: OPES(np.array([40.0, 50.0])), "barrier=.* is not a energy"),
+        (lambda: OPES(np.array([40.0, 50.0])), "barrier=.* is not an energy"),
         (lambda: OPES(40.0, biasfactor=True), "biasfactor=True is not above 1"),
         (lambda: OPES(40.0, biasfactor=math.nan), "biasfactor=nan is not above 1"),
         (lambda: OPES(40.0, explore="no"), "explore='no' is neither True nor False"),

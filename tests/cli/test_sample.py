@@ -202,7 +202,7 @@ BAD = [
     (["sample", "ala2.pdb", "--sequence", "AAA"], "two molecules"),
     (["sample", "lig.pdb"], "residue LIG 2 of chain A is not known to the force field"),
     (["sample", "--sequence", "AABA"], "letter 3 of the sequence 'AABA', 'B', is no amino acid"),
-    (["sample", "ala2.pdb", "--budget", "1 ns"], "does not pay for one round of this plan, which takes 2 ns"),
+    (["sample", "ala2.pdb", "--budget", "1 ns"], "does not pay for one round of this plan, which takes 2.5 ns"),
     (["sample", "ala2.pdb", "--budget", "much"], "--budget='much'"),
     (["sample", "ala2.pdb", "--workers", "0"], "--workers 0"),
     (["sample", "ala2.pdb", "--workers", "2", "--dask", "tcp://h:1"], "do not go with --dask"),
