@@ -260,9 +260,7 @@ def test_a_file_that_is_no_plan(text, says, tmp_path):
 def test_a_budget_below_one_round_is_refused_before_the_molecule_is_prepared(section, tmp_path):
     plan = Plan.parse({"system": section, "walkers": 2, "segment": "100 ps", "swarms": 10})
     run = mdi.adaptive.open(tmp_path / "run", plan)
-    with pytest.raises(
-        PlanError, match=r"budget=399 ps .* takes 500 ps"
-    ):  # (2 x 50 + 10 x 10 + 2 x 100) / 0.8
+    with pytest.raises(PlanError, match=r"budget=399 ps .* takes 500 ps"):  # (2 x 50 + 10 x 10 + 2 x 100) / 0.8
         run.advance("399 ps", workers=1, progress=False)
     assert run.store.names() == ["plan"]
     with pytest.raises(ParameterError, match="workers=0"):
