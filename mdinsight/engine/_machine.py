@@ -138,6 +138,8 @@ class Machine:
                 self._go(1)
                 return self._end()
         except (OpenMMException, InstabilityError) as error:
+            if not str(error):  # an interrupt that arrived while OpenMM asked for the force of the bias
+                raise KeyboardInterrupt from error
             if not any(word in str(error) for word in _BROKEN) and not isinstance(error, InstabilityError):
                 raise
             raise quarantine(self, number, start, velocities, str(error)) from error
