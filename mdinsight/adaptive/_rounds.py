@@ -221,6 +221,8 @@ def _walkers(
         for name, task in zip(decision.names, decision.tasks, strict=True):
             if history.store.has(name):
                 ends[task["walker"]] = name
+            else:
+                ends.pop(task["walker"], None)  # it broke down: from where it came it would break down again
     fresh = [walker for walker in range(plan.walkers) if walker not in ends]
     starts: dict[int, Any] = {}
     policy = plan.policy
