@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
         del os.environ["MDINSIGHT_CACHE"]
     else:
         os.environ["MDINSIGHT_CACHE"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heed_ctrl_c():
+    """A shell that runs the tests in the background has them ignore Ctrl-C; what they start would inherit that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
