@@ -30,6 +30,9 @@ from mdinsight.words import some
 FLOOR = 1e-4
 """Least random weight of a path in a sample, so that no sample falls apart."""
 
+FEWEST = 10
+"""Starts in a stratum below which they tell little of their own spread."""
+
 
 @dataclass(frozen=True)
 class Swarms:
@@ -101,21 +104,28 @@ class Swarms:
         return self.starts + np.concatenate([[0], np.cumsum(self.paths.lengths)[:-1]])
 
     def path_weights(self, used: np.ndarray, factors: np.ndarray | None = None) -> np.ndarray:
-        """The weight of each of the used paths, (len(used),): their mean is 1 in each stratum."""
-        weights = self.importance[used] * (1.0 if factors is None else factors[used])
+        """The weight of each of the used paths, (len(used),): their mean is 1 in each stratum.
+
+        With random factors, strata with fewer than ten of the used paths are drawn together, and the mean is 1 over all of
+        these: one path alone shows no spread, and three but little (the collapsed strata of Hansen, Hurwitz and Madow,
+        which err on the side of too much).
+        """
         strata = self.start_strata[used]
-        number = np.bincount(strata, minlength=self.n_strata)
-        total = np.bincount(strata, weights=weights, minlength=self.n_strata)
-        return weights * (number / np.where(total > 0, total, 1.0))[strata]
+        weights = _with_mean_one(self.importance[used], strata)
+        if factors is None:
+            return weights
+        few = np.bincount(strata, minlength=self.n_strata) < FEWEST
+        return _with_mean_one(weights * factors[used], np.where(few[strata], self.n_strata, strata))
 
     def random_factors(self, n_samples: int, seed: int) -> np.ndarray:
         """Random weights of the paths, (n_samples, n): the Bayesian bootstrap within each stratum.
 
         The shape (n_s - 2) / n_s of the gamma variates gives the mean over a stratum the variance that it has, s^2 / n_s
         with the unbiased s^2 (10.1214/aos/1176345338 with shape 1 gives s^2 (n_s - 1) / n_s / (n_s + 1)). All weights
-        are positive, so that no sample loses a connection.
+        are positive, so that no sample loses a connection. Strata with few starts are one: see :meth:`path_weights`.
         """
-        number = self.counts[self.start_strata]
+        few = self.counts < FEWEST
+        number = np.where(few, self.counts[few].sum(), self.counts)[self.start_strata]
         shape = np.maximum((number - 2) / number, 0.2)
         drawn = seeds.generator(seed, "msm.swarms").standard_gamma(shape, size=(n_samples, len(self)))
         return np.maximum(drawn, FLOOR)
@@ -272,6 +282,12 @@ def windows(swarms: Swarms, lag: int) -> Windows:
         raise LagError(f"lag={units.format_lag(lag, swarms.dt)} is longer than every path; take a shorter lag")
     used = np.flatnonzero((backward >= best[0]) & (forward >= best[1]))
     return Windows(swarms, lag, lag - best[1], best[0], used)
+
+
+def _with_mean_one(weights: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Weights (n,) divided by their mean in their group."""
+    number, total = np.bincount(groups), np.bincount(groups, weights=weights)
+    return np.asarray(weights * (number / np.where(total > 0, total, 1.0))[groups])
 
 
 def check_weights(swarms: Swarms, weights: Any, samples: Any) -> tuple[np.ndarray, np.ndarray]:

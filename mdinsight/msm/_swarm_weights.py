@@ -13,7 +13,7 @@ from mdinsight.errors import ConnectivityError, ParameterError
 from mdinsight.msm._connectivity import connected_sets
 from mdinsight.msm._estimators import check_samples
 from mdinsight.msm._posterior import reversible_estimate
-from mdinsight.msm._swarm_paths import Swarms
+from mdinsight.msm._swarm_paths import FEWEST, Swarms
 from mdinsight.parallel import one_thread
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
@@ -30,9 +30,6 @@ OUTSIDE = 0.01
 
 SETTLED = 0.1
 """Most of the paths of a stratum that may leave for strata without starts and stay there."""
-
-FEWEST = 10
-"""Starts in a stratum below which its row of the matrix tells little of its own spread."""
 
 
 class StratumWeights(Model):
@@ -198,7 +195,8 @@ def stratum_weights(
     swarms
         Paths from :func:`swarms`.
     lags
-        Frames (int) or times; None takes 1, 2, 4, ... up to the longest that paths of every stratum reach.
+        Frames (int) or times; None takes 1, 2, 4, ... up to the longest that ten paths of every stratum reach (all of
+        its paths, if there are fewer).
     n_samples, seed
         Samples of the bootstrap over starts within each stratum.
 
@@ -298,18 +296,21 @@ _Pairs = tuple[np.ndarray, np.ndarray]
 
 
 def _lags(swarms: Swarms, lags: Sequence[Any] | None) -> list[int]:
-    """The lags that paths of every stratum with starts reach."""
+    """The lags that paths of every stratum with starts reach; ten of each, where none are asked for.
+
+    The matrices of all lags weigh alike, so a lag at which one long path stands for a stratum would spoil the others.
+    """
     reach = np.maximum(swarms.backward, swarms.forward)
-    longest = np.zeros(swarms.n_strata, dtype=np.int64)
-    np.maximum.at(longest, swarms.start_strata, reach)
-    most = int(longest[swarms.counts > 0].min())
+    ranked = [np.sort(reach[swarms.start_strata == stratum])[::-1] for stratum in np.flatnonzero(swarms.counts)]
+    most = min(int(own[0]) for own in ranked)
     if lags is None:
         if most < 1:
+            empty = next(int(s) for s, own in zip(np.flatnonzero(swarms.counts), ranked, strict=True) if own[0] < 1)
             raise ParameterError(
-                f"the paths of stratum {int(np.flatnonzero((swarms.counts > 0) & (longest == 0))[0])} end where they "
-                "start; make them longer, or leave them out"
+                f"the paths of stratum {empty} end where they start; make them longer, or leave them out"
             )
-        return [2**power for power in range(most.bit_length())]
+        common = max(1, min(int(own[min(FEWEST, len(own)) - 1]) for own in ranked))
+        return [2**power for power in range(common.bit_length())]
     frames = sorted({swarms.check_lag(lag, "lags") for lag in lags})
     if not frames or frames[-1] > most:
         raise ParameterError(

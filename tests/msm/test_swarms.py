@@ -124,6 +124,31 @@ def test_intervals_hold_the_exact_figures() -> None:
     assert all(np.mean(figures) > 0.82 for figures in held.values()), held
 
 
+@pytest.mark.filterwarnings("ignore:600 of 628 paths are too short")
+def test_intervals_of_many_short_and_few_long_paths_hold_the_exact_figures() -> None:
+    """Of 60 repeats, 92 % of the weights and 95 % of the passage times; when one long path of a stratum was taken for all
+    that there is to know of it, 58 and 78 %, and right weights were called wrong in every second repeat."""
+    held: dict[str, list[float]] = {"weights": [], "agreement": [], "timescale": [], "passage": []}
+    slowest = -2.0 / np.log(np.sort(np.linalg.eigvals(CHAIN.matrix).real)[-2])
+    for repeat in range(24):
+        rng = np.random.default_rng(1000 + repeat)
+        paths, starts = [], []
+        for number, reach in ((np.full(10, 60), 8), (np.array([2, 1, 1, 4, 6, 6, 4, 1, 1, 2]), REACH)):
+            start = CHAIN.starts(number, rng)
+            paths += list(np.concatenate([CHAIN.walk(start, reach, rng)[::-1], CHAIN.walk(start, reach, rng)[1:]]).T)
+            starts += [reach] * len(start)
+        data = swarms(paths, starts, [STRATA[path] for path in paths], dt=2.0)
+        own = stratum_weights(data, n_samples=50, seed=repeat)
+        assert own.lags.tolist() == [1, 2, 4, 8]  # what is longer rests on single paths in some strata
+        held["weights"].append(float(own.estimate().contains(CHAIN.weights).mean()))
+        held["agreement"].append(float(own.agreement(CHAIN.weights).holds))
+        model = swarm_model(data, REACH, CHAIN.weights, n_samples=50, seed=repeat)
+        held["timescale"].append(float(model.timescales(1).contains(slowest)[0]))
+        passage = swarm_passage(data, A, B, REACH, CHAIN.weights, n_samples=50)
+        held["passage"].append(float(passage.mfpt.contains(2.0 * CHAIN.mfpt(A, B))))
+    assert all(np.mean(figures) > 0.84 for figures in held.values()), held
+
+
 def test_wrong_weights_are_found() -> None:
     data = CHAIN.swarms(200, 5)
     wrong = CHAIN.weights * np.where(np.arange(10) < 5, 1.0, np.exp(-2.0))
