@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import mdtraj
+import numba
 import numpy as np
 from mdtraj.utils import lengths_and_angles_to_box_vectors
 
 from mdinsight.errors import FormatError, TrajectoryError
+from mdinsight.parallel import cores, ordered_map
 from mdinsight.words import counted
+
+_log = logging.getLogger(__name__)
+_LEAST = 1 << 22
+"""Bytes that it must be to be worth a thread of its own."""
+F = TypeVar("F", bound=Callable[..., Any])
 
 SINGLE = 2.0**-24
 """Relative error of a time that is stored as a 32-bit float."""
@@ -119,6 +130,32 @@ class Format:
     def topology(self, path: Path) -> mdtraj.Topology | None:
         """The topology that the file carries, None where the format has none."""
         return None
+
+
+def jit(function: F) -> F:
+    """Compile without the interpreter lock; the machine code is kept on disk where a folder for it can be written."""
+    try:
+        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+    except RuntimeError as error:  # numba finds no such folder, as in a read-only container
+        _log.info("compiled code of %s is not kept: %s", function.__name__, error)
+        return numba.njit(function, nogil=True, error_model="numpy")
+
+
+def in_threads(work: Callable[[int, int], None], n_frames: int, n_bytes: int) -> None:
+    """``work(first, last)`` for all frames: cut over the cores, or in one piece where that is better.
+
+    It is in one piece where the caller is a worker itself (any thread but the main one, any process that another one
+    started), as the others have work of their own; and where it is little, ``n_bytes`` of what is read and written. The work
+    must hold no interpreter lock. The first exception in the order of the frames is raised.
+    """
+    alone = threading.current_thread() is not threading.main_thread() or multiprocessing.parent_process() is not None
+    count = 1 if alone else min(cores(), n_bytes // _LEAST, n_frames)
+    if count < 2:
+        work(0, n_frames)
+        return
+    edges = np.linspace(0, n_frames, count + 1).astype(int).tolist()
+    for _ in ordered_map(lambda i: work(edges[i], edges[i + 1]), range(count), workers=count):
+        pass
 
 
 def read_bytes(descriptor: int, start: int, count: int, path: Path) -> bytes:
