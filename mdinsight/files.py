@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and the folder of those that can be made anew."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+import platformdirs
+
 from mdinsight.errors import OutputError
+
+
+def cache_folder() -> Path:
+    """Where results are kept: ``MDINSIGHT_CACHE``, or the user's cache folder."""
+    given = os.environ.get("MDINSIGHT_CACHE")
+    return Path(given) if given else Path(platformdirs.user_cache_dir("mdinsight")) / "features"
 
 
 @contextmanager

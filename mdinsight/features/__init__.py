@@ -10,7 +10,7 @@ from mdinsight.features._alignment import RMSD, Positions, Reference
 from mdinsight.features._angles import Angles
 from mdinsight.features._base import Definition, Feature, Features
 from mdinsight.features._bound import Bound
-from mdinsight.features._cache import FEATURES_VERSION, cache_folder, clear_cache
+from mdinsight.features._cache import FEATURES_VERSION, clear_cache
 from mdinsight.features._contacts import Contacts
 from mdinsight.features._distances import Distances
 from mdinsight.features._function import Code, Function
@@ -20,6 +20,7 @@ from mdinsight.features._named import default_for, from_names
 from mdinsight.features._run import kernel_code, run_kernel
 from mdinsight.features._shape import RadiusOfGyration
 from mdinsight.features._torsions import Torsions
+from mdinsight.files import cache_folder
 
 __all__ = [
     "FEATURES_VERSION",

@@ -14,10 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from mdinsight.errors import OutputError
-from mdinsight.files import atomic
+from mdinsight.files import atomic, cache_folder
 
 _log = logging.getLogger(__name__)
 
@@ -32,12 +31,6 @@ _MAPPED_FROM = (
 )
 _TRAILER = struct.Struct("<8sQI")
 _MAGIC = b"mdinsght"
-
-
-def cache_folder() -> Path:
-    """Where results are kept: ``MDINSIGHT_CACHE``, or the user's cache folder."""
-    given = os.environ.get("MDINSIGHT_CACHE")
-    return Path(given) if given else Path(platformdirs.user_cache_dir("mdinsight")) / "features"
 
 
 def clear_cache(path: str | os.PathLike[str] | None = None) -> int:
