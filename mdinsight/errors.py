@@ -84,6 +84,11 @@ class WorkerError(MdinsightError, RuntimeError):
     """The workers that run the segments keep dying; what is committed is safe."""
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an exception of OpenMM is a Ctrl-C that arrived while it asked Python for a force: it loses the reason."""
+    return str(error) in ("", "<NULL>")
+
+
 class NotFittedError(MdinsightError, AttributeError):
     """An estimator is asked for its model before ``fit``."""
 

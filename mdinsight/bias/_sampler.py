@@ -24,7 +24,7 @@ from mdinsight.bias._save import SavedRun, md_state, restore_md
 from mdinsight.bias._shared import SharedBias
 from mdinsight.bias._states import arrays_of
 from mdinsight.bias._trace import Trace
-from mdinsight.errors import BiasError, InstabilityError, MdinsightError, NonFiniteError, ParameterError
+from mdinsight.errors import BiasError, InstabilityError, MdinsightError, NonFiniteError, ParameterError, is_interrupt
 from mdinsight.progress import Progress, track
 
 _log = logging.getLogger(__name__)
@@ -351,7 +351,7 @@ class Sampler:
             walker.step(steps)
         except (OpenMMException, ValueError, InstabilityError) as error:
             text = str(error)
-            if not text:  # an interrupt that arrived while OpenMM asked for the force
+            if is_interrupt(error):
                 raise KeyboardInterrupt from error
             if not any(word in text for word in ("NaN", "nan", "bias is", "infinite")):
                 raise

@@ -11,7 +11,7 @@ from mdinsight import seeds, units
 from mdinsight.bias import Sampler
 from mdinsight.engine._broken import quarantine
 from mdinsight.engine._output import TrajectoryFile
-from mdinsight.errors import InstabilityError
+from mdinsight.errors import InstabilityError, is_interrupt
 
 if TYPE_CHECKING:
     from mdinsight.engine._segment import Segment
@@ -138,7 +138,7 @@ class Machine:
                 self._go(1)
                 return self._end()
         except (OpenMMException, InstabilityError) as error:
-            if not str(error):  # an interrupt that arrived while OpenMM asked for the force of the bias
+            if is_interrupt(error):
                 raise KeyboardInterrupt from error
             if not any(word in str(error) for word in _BROKEN) and not isinstance(error, InstabilityError):
                 raise
