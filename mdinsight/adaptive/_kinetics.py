@@ -287,8 +287,7 @@ class Kinetics:
     cores
         Cells that hold nine tenths of each state.
     passages
-        Mean first passage times in ps between the core of the most populated state and the others, (n, n) of ``Passage``; None
-        for all other pairs, and where the swarms do not tell.
+        Mean first passage times in ps between the cores of the states, (n, n) of ``Passage``; None where the swarms do not tell.
     """
 
     model: SwarmModel
@@ -378,11 +377,7 @@ def _kinetics(plan: Plan, history: History, rounds: list[Decision], passages: bo
             own: StratumWeights | None = stratum_weights(found, n_samples=_SAMPLES, seed=plan.seed)
         except (ConnectivityError, LagError):
             own = None
-        base = int(np.argmax(np.bincount(state, weights, minlength=len(cores))))
-        pairs = [
-            [_passage(found, a, b, lag, given) if passages and base in (i, j) else None for j, b in enumerate(cores)]
-            for i, a in enumerate(cores)
-        ]
+        pairs = [[_passage(found, a, b, lag, given) if passages else None for b in cores] for a in cores]
     return Kinetics(model, own, strata, state, weights, samples, cores, tuple(map(tuple, pairs)))
 
 

@@ -257,11 +257,13 @@ class StrataInUse:
         return self.samples[number] if len(self.samples) else self.weights
 
 
-def resolve_weights(swarms: Swarms, weights: Any, weight_samples: Any, n_samples: int, seed: int) -> StrataInUse:
+def resolve_weights(
+    swarms: Swarms, weights: Any, weight_samples: Any, n_samples: int, seed: int, compare: bool = True
+) -> StrataInUse:
     """The weights of the strata to use: given ones, or the swarms' own, whose samples belong to the same resampled
-    starts."""
+    starts. The swarms' own go with given ones only where the two are to be compared."""
     own = weights if isinstance(weights, StratumWeights) else None
-    if own is None:
+    if own is None and (compare or weights is None):
         try:
             own = stratum_weights(swarms, None, n_samples, seed)
         except ConnectivityError:

@@ -1,4 +1,4 @@
-"""First passage times between core sets out of swarms, without any Markov assumption for the crossing."""
+"""First passage times between core sets out of swarms, without any Markov assumption within the length of a path."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from mdinsight import units
 from mdinsight.errors import LagError, ParameterError
+from mdinsight.msm._connectivity import connected_sets
 from mdinsight.msm._estimators import check_samples
 from mdinsight.msm._macrostates import ENOUGH
 from mdinsight.msm._swarm_model import StrataInUse, resolve_weights
@@ -28,7 +29,7 @@ FLAT = 0.1
 """Change of the rate that is no matter."""
 
 ELSEWHERE = 0.05
-"""Most of the equilibrium from which neither set is met within the lag."""
+"""Most of the equilibrium from which neither set is met within the lag where A and B are all that is long-lived."""
 
 
 class Passage(Record):
@@ -42,7 +43,7 @@ class Passage(Record):
         Part of what is still on the way that arrives per ps (or frame) in the second half of the lag, ``Estimate``.
     ratio
         The rate in the last quarter over that in the quarter before, ``Estimate``; 1 once the memory of the start is
-        lost.
+        lost. With third states, the mean time at the lag over that at half of it.
     steps
         Times from the start, (n,) in frames.
     arrived
@@ -53,6 +54,9 @@ class Passage(Record):
         How many paths, by weight, show the passage.
     dt
         ps between frames, or None.
+    third
+        Whether other long-lived states are on the way (``elsewhere`` above 5 %), so that the mean time is put together
+        from many paths.
     """
 
     mfpt: Estimate
@@ -63,18 +67,21 @@ class Passage(Record):
     elsewhere: float
     effective: float
     dt: float | None
+    third: bool = False
 
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Whether the rate has a plateau, no third long-lived state is on the way, and enough paths show it."""
+        """Whether the rate has a plateau (with third states: whether the lag matters), and enough paths show it."""
         lag = units.format_lag(int(self.steps[-1]), self.dt)
-        plateau = bool(self.ratio.contains(1.0)) or abs(float(self.ratio.value) - 1.0) < FLAT
-        says = f"the rate in the second half of {lag} changes by a factor of {self.ratio}"
-        found = Verdict("plateau", plateau, says, "make the swarms longer, or take smaller core sets inside the basins")
-        says = f"from {100 * self.elsewhere:.2g} % of the equilibrium neither set is met within {lag}"
-        remedy = "take larger core sets or longer swarms; where there is a third long-lived state, use the Markov model"
-        third = Verdict("two states", self.elsewhere <= ELSEWHERE, says, remedy)
+        steady = bool(self.ratio.contains(1.0)) or abs(float(self.ratio.value) - 1.0) < FLAT
+        if self.third:
+            says = f"from half of {lag} to {lag} the mean time changes by a factor of {self.ratio}"
+            found = Verdict("lag", steady, says, "make the swarms longer, or take more and smaller states")
+        else:
+            says = f"the rate in the second half of {lag} changes by a factor of {self.ratio}"
+            remedy = "make the swarms longer, or take smaller core sets inside the basins"
+            found = Verdict("plateau", steady, says, remedy)
         says = f"the passage is shown by {self.effective:.3g} paths, by weight"
-        return found, third, Verdict("paths", self.effective >= ENOUGH, says, "draw more starts between A and B")
+        return found, Verdict("paths", self.effective >= ENOUGH, says, "draw more starts between A and B")
 
     def summary(self) -> str:
         """The time and the verdicts in words."""
@@ -94,10 +101,9 @@ def swarm_passage(
     n_samples: int = 200,
     seed: int = 0,
 ) -> Passage:
-    """Mean first passage time from A to B out of swarms, by the rate of first arrivals.
+    """Mean first passage time from A to B out of swarms, by their first arrivals.
 
-    To be preferred to the Markov model's where A and B are the cores of two long-lived basins: the way over the
-    barrier is followed frame by frame.
+    To be preferred to the Markov model's: the way into B is followed frame by frame, and no visit of it is missed.
 
     Parameters
     ----------
@@ -122,6 +128,12 @@ def swarm_passage(
     ``swarm_model``), taken forward and backward in time. Once the memory of the start is lost S falls with a constant
     rate k (the plateau of Chandler, 10.1063/1.436049, with an absorbing B instead of its population), so the mean time
     is the sum of S up to the lag plus S(lag) / k. Nothing else is assumed.
+
+    That needs A and B to be the cores of the only two long-lived basins. Where from more than 5 % of the equilibrium
+    neither is met within the lag, a way may rest in a third one, and there is no one rate. Then the times m of all
+    states follow from m_i = E_i[min(T, lag)] + sum over j of P_i(x_lag in j, T > lag) m_j, T the first visit of B: what
+    has not arrived within the lag goes on from the state where it is, as in a Markov model, but arrivals are seen at
+    every frame.
     """
     check_samples(n_samples, LEAST)
     frames = swarms.check_lag(lag)
@@ -132,7 +144,7 @@ def swarm_passage(
         raise ParameterError(
             f"A and B share the states {np.flatnonzero(source & target).tolist()}; give two sets without overlap"
         )
-    strata = resolve_weights(swarms, weights, weight_samples, n_samples, seed)
+    strata = resolve_weights(swarms, weights, weight_samples, n_samples, seed, compare=False)
     even = np.round(np.linspace(0, frames, POINTS + 1))[1:].astype(int)
     steps = np.union1d(even, [frames // 2, frames // 2 + frames // 4])
     arrived, drawn = np.empty(len(steps)), np.empty((n_samples, len(steps)))
@@ -147,9 +159,17 @@ def swarm_passage(
                 drawn[row, column] = _arrived(found, ahead, back, strata.row(row), factors[row])
     if np.isnan(arrived).any():
         raise ParameterError(f"no window of the swarms begins in A={A!r}; give states that they visit")
+    elsewhere = _elsewhere(found, source | target, strata)
+    if elsewhere > ELSEWHERE:  # whoever comes to B, from wherever
+        ahead, back = _labels(found, ~target, before, after)
     per_path = found.per_path(np.where(ahead == 1, 0, -1), strata.weights)
     per_path += found.per_path(np.where(back == 1, 0, -1), strata.weights)
-    return _passage(swarms, steps, arrived, drawn, _elsewhere(found, source | target, strata), per_path)
+    made = _passage(swarms, steps, arrived, drawn, elsewhere, per_path)
+    if elsewhere <= ELSEWHERE:
+        return made
+    with one_thread():
+        half, whole = (_put_together(swarms, source, target, lag, strata, factors) for lag in (frames // 2, frames))
+    return _of_times(made, whole, half)
 
 
 def _passage(
@@ -175,6 +195,61 @@ def _passage(
         elsewhere,
         float(per_path.sum() ** 2 / max((per_path**2).sum(), 1e-300)),
         swarms.dt,
+    )
+
+
+def _put_together(
+    swarms: Swarms, source: np.ndarray, target: np.ndarray, lag: int, strata: StrataInUse, factors: np.ndarray
+) -> np.ndarray:
+    """Mean frames from the source to the target, (1 + n_samples,), the first of all paths; inf where it is not reached."""
+    found, n = windows(swarms, lag), swarms.paths.n_states
+    before, after = _nearest(swarms, target)
+    first, last = found.first, found.first + lag
+    labels = []
+    for begin, end, wait in ((first, last, after[first]), (last, first, before[last])):
+        place = np.where(wait > lag, swarms.flat_states[end], n + np.clip(wait, 1, lag) - 1)
+        state = swarms.flat_states[begin]
+        labels.append(np.where(target[state], -1, state * (n + lag) + place))
+    times = np.empty(1 + len(factors))
+    for row in range(len(times)):
+        weights = strata.row(row - 1) if row else strata.weights
+        given = factors[row - 1] if row else None
+        table = sum(found.sums(label, n * (n + lag), weights, given) for label in labels)
+        times[row] = _time(np.reshape(table, (n, n + lag)), source)
+    return times
+
+
+def _time(table: np.ndarray, source: np.ndarray) -> float:
+    """Mean frames from the source: weights (n, n + lag) of those that from each state came to which, and that arrived
+    after how many frames."""
+    n = len(table)
+    stay, arrive = table[:, :n], table[:, n:]
+    lag = arrive.shape[1]
+    spent = lag * stay.sum(axis=1) + arrive @ np.arange(1.0, lag + 1.0)
+    total, times = table.sum(axis=1), np.full(n, np.inf)
+    for members in connected_sets(stay + stay.T + np.diag(total)):
+        if arrive[members].sum() > 0:
+            inside = stay[np.ix_(members, members)]
+            inside = np.diag(total[members]) - 0.5 * (inside + inside.T)  # time reversal
+            times[members] = np.linalg.solve(inside, spent[members])
+    held = source & (total > 0)
+    return float(total[held] @ times[held] / total[held].sum()) if held.any() else np.inf
+
+
+def _of_times(made: Passage, whole: np.ndarray, half: np.ndarray) -> Passage:
+    """The passage with these mean times."""
+    dt, unit = (1.0, "frames") if made.dt is None else (made.dt, "ps")
+    with np.errstate(invalid="ignore"):
+        ratio = whole / half
+    ratio = np.where(np.isfinite(ratio), ratio, np.nan)
+    known = bool(np.isfinite(whole).all())
+    # its weakest step may be one on the way; so many paths would scatter as much
+    worth = 1.0 / max(float(np.log(whole[1:]).var()), 1e-300) if known else 0.0
+    return made.replace(
+        mfpt=_with_infinite(whole[0] * dt, whole[1:] * dt, unit),
+        ratio=Estimate.from_samples(ratio[0], ratio[1:]),
+        effective=min(made.effective, worth),
+        third=True,
     )
 
 
