@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import os
-from collections import deque
+import pickle
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from mdinsight.errors import ParameterError
 
@@ -37,7 +41,7 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: Workers
         yield from map(function, items)
         return
     if isinstance(workers, Executor):
-        yield from _pump(function, items, workers, ahead * (getattr(workers, "_max_workers", None) or cores()))
+        yield from _pump(function, items, workers, ahead * _width(workers))
         return
     count = workers or cores()
     with ThreadPoolExecutor(count, thread_name_prefix="mdinsight") as pool:
@@ -58,17 +62,74 @@ def _pump(function: Callable[[T], R], items: Iterable[T], pool: Executor, limit:
             future.cancel()
 
 
+def _width(executor: Executor) -> int:
+    """How many tasks an executor works on at once."""
+    found = getattr(executor, "_max_workers", None)
+    client = getattr(executor, "_client", None)  # that of a Dask client
+    if found is None and client is not None:
+        found = sum(client.ncores().values())
+    return int(found or cores())
+
+
+class Parcel(Generic[T]):
+    """Something that many tasks carry to other processes: pickled once, and unpickled once in each of them."""
+
+    def __init__(self, content: T) -> None:
+        self._data = _pickler().dumps(content)
+        self._name = hashlib.sha256(self._data).digest()
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def open(self, keep: bool = True) -> T:
+        """The content; with ``keep`` it stays at hand for the next parcel that holds the same."""
+        if not keep:
+            return pickle.loads(self._data)  # noqa: S301 (it comes from the process that sent the task)
+        with _OPENED_LOCK:
+            if self._name not in _OPENED:
+                _OPENED[self._name] = pickle.loads(self._data)  # noqa: S301
+            _OPENED.move_to_end(self._name)
+            while len(_OPENED) > _OPENED_AT_MOST:
+                _OPENED.popitem(last=False)
+            return _OPENED[self._name]
+
+
+_OPENED: OrderedDict[bytes, Any] = OrderedDict()
+_OPENED_LOCK = threading.Lock()
+_OPENED_AT_MOST = 16
+
+
+def _pickler() -> Any:
+    """cloudpickle where Dask brought it, since that takes a user's functions too."""
+    try:
+        return importlib.import_module("cloudpickle")
+    except ImportError:
+        return pickle
+
+
+_LIMITED_LOCK = threading.Lock()
+_limited: list[Any] = []
+"""The limit that stands, once for each block that is inside."""
+
+
 @contextmanager
 def one_thread(n_columns: int = 0) -> Iterator[None]:
     """The libraries' own threads held to one while the block runs, for all but wide data; what stood before is restored.
 
     On matrices of some hundred columns threads gain nothing on an idle machine, cost fiftyfold where the cores are busy (with
-    MD), and change the rounding.
+    MD), and change the rounding. Blocks may be entered by several threads at once: the last to leave restores.
     """
     if n_columns > _WIDE:
         yield
         return
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(limits=1):
+    with _LIMITED_LOCK:
+        _limited.append(_limited[0] if _limited else threadpool_limits(limits=1))
+    try:
         yield
+    finally:
+        with _LIMITED_LOCK:
+            limit = _limited.pop()
+            if not _limited:
+                limit.restore_original_limits()

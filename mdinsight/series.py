@@ -1,20 +1,28 @@
 """Time series: what flows from features to coordinates to states, with where each row came from.
 
 A :class:`TimeSeries` is a sequence of arrays, one for each trajectory, and stands wherever deeptime or scikit-learn take a list
-of arrays. A plain list of arrays, or one array, is accepted wherever a TimeSeries is.
+of arrays. A plain list of arrays, or one array, is accepted wherever a TimeSeries is. :class:`Rows` is what it has in common with
+a stream out of files (:class:`mdinsight.features.FeatureStream`), whose rows are never in memory all at once.
 """
 
 from __future__ import annotations
 
 import fnmatch
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
 
 from mdinsight import units
 from mdinsight.errors import LagError, NonFiniteError, ParameterError, SelectionError
+from mdinsight.parallel import Workers, ordered_map
+from mdinsight.passes import Consumer, Piece, given, grid, rows_of_a_piece
 from mdinsight.records import Model, Record
+
+_WORTH_THREADS = 50_000_000
+"""Bytes of a series from which a pass over it is worth more than one core."""
 
 
 class Column(Record):
@@ -48,7 +56,92 @@ class Origin(Record):
         return self.start + row * self.step
 
 
-class TimeSeries(Sequence[np.ndarray]):
+class Rows(ABC):
+    """Rows of named columns, by trajectory: what an estimator needs of its data, in memory or not.
+
+    Attributes
+    ----------
+    dt
+        Time between rows in ps, None where not known.
+    columns, origins, definition
+        As in :class:`TimeSeries`.
+    """
+
+    dt: float | None
+    columns: tuple[Column, ...]
+    origins: tuple[Origin, ...]
+    definition: Model | None
+
+    @property
+    @abstractmethod
+    def lengths(self) -> tuple[int, ...]:
+        """Rows of each trajectory."""
+
+    @abstractmethod
+    def rows(self, trajectory: int, start: int, stop: int) -> np.ndarray:
+        """Rows ``start`` to ``stop`` (left out) of a trajectory: (stop - start, n_columns)."""
+
+    @abstractmethod
+    def sweep(self, consumers: Sequence[Consumer]) -> None:
+        """One pass over all rows for several consumers.
+
+        Raises
+        ------
+        Shortened
+            If a trajectory turned out to end earlier, so that what was made for its length must be made anew.
+        """
+
+    def recall(self, name: str, shape: tuple[int, int]) -> np.ndarray | None:
+        """What :meth:`remember` kept of these rows under a name; a series in memory keeps nothing."""
+        return None
+
+    def remember(self, name: str, array: np.ndarray) -> None:
+        """Keep a small float64 array that follows from these rows, where there is a cache."""
+        return
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __repr__(self) -> str:
+        step = "" if self.dt is None else f", {units.format_time(self.dt)} apart"
+        return (
+            f"<{type(self).__name__}: {len(self)} trajectories, {self.n_frames} frames{step}, {self.n_columns} columns>"
+        )
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return len(self.columns)
+
+    @property
+    def n_frames(self) -> int:
+        """Number of rows in all trajectories together."""
+        return sum(self.lengths)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(column.name for column in self.columns)
+
+    def lag_frames(self, lag: Any, name: str = "lag") -> int:
+        """A lag time in frames, checked against the lengths of the trajectories.
+
+        Raises
+        ------
+        LagError
+            If the lag is not shorter than the longest trajectory, or is no multiple of ``dt``.
+        """
+        frames = units.lag_frames(lag, self.dt, name)
+        longest = max(self.lengths)
+        if frames >= longest:
+            raise LagError(
+                f"{name}={units.format_lag(frames, self.dt)} is not shorter than the longest of the {len(self)} trajectories "
+                f"({units.format_lag(longest, self.dt)}); take a shorter lag or longer trajectories"
+            )
+        return frames
+
+
+class TimeSeries(Rows, Sequence[np.ndarray]):
     """Arrays of shape (n_frames, n_columns), one for each uninterrupted trajectory; consecutive rows are ``dt`` apart.
 
     Parameters
@@ -114,26 +207,36 @@ class TimeSeries(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.arrays)
 
-    def __repr__(self) -> str:
-        step = "" if self.dt is None else f", {units.format_time(self.dt)} apart"
-        return (
-            f"<{type(self).__name__}: {len(self)} trajectories, {self.n_frames} frames{step}, {self.n_columns} columns>"
-        )
-
     @property
     def n_columns(self) -> int:
         """Number of columns."""
         return int(self.arrays[0].shape[1])
 
-    @property
-    def n_frames(self) -> int:
-        """Number of rows in all trajectories together."""
-        return sum(len(array) for array in self.arrays)
+    @cached_property
+    def lengths(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Rows of each trajectory."""
+        return tuple(len(array) for array in self.arrays)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the columns."""
-        return tuple(column.name for column in self.columns)
+    def rows(self, trajectory: int, start: int, stop: int) -> np.ndarray:
+        """Rows ``start`` to ``stop`` (left out) of a trajectory, as a view."""
+        return self.arrays[trajectory][start:stop]
+
+    def sweep(self, consumers: Sequence[Consumer], workers: Workers = None) -> None:
+        """One pass over all rows for several consumers; large data on all cores."""
+        overlap = max(consumer.overlap for consumer in consumers)
+        width = self.n_columns * self.arrays[0].itemsize
+        if workers is None and self.n_frames * width < _WORTH_THREADS:
+            workers = 1
+        pieces = [p for g in grid(self.lengths, rows_of_a_piece(self.lengths, width, overlap), overlap) for p in g]
+
+        def run(piece: Piece) -> list[tuple[Consumer, Any]]:
+            rows = self.arrays[piece.trajectory][piece.start : piece.end]
+            todo = [(consumer, consumer.work(piece)) for consumer in consumers]
+            return [(consumer, work(given(rows, piece, consumer.overlap))) for consumer, work in todo if work]
+
+        for piece, results in zip(pieces, ordered_map(run, pieces, workers), strict=True):
+            for consumer, result in results:
+                consumer.add(piece, result)
 
     def concatenated(self) -> np.ndarray:
         """All rows in one array of shape (n_frames, n_columns)."""
@@ -180,23 +283,6 @@ class TimeSeries(Sequence[np.ndarray]):
             check_finite=False,
         )
 
-    def lag_frames(self, lag: Any, name: str = "lag") -> int:
-        """A lag time in frames, checked against the lengths of the trajectories.
-
-        Raises
-        ------
-        LagError
-            If the lag is not shorter than the longest trajectory, or is no multiple of ``dt``.
-        """
-        frames = units.lag_frames(lag, self.dt, name)
-        longest = max(len(array) for array in self.arrays)
-        if frames >= longest:
-            raise LagError(
-                f"{name}={units.format_lag(frames, self.dt)} is not shorter than the longest of the {len(self)} trajectories "
-                f"({units.format_lag(longest, self.dt)}); take a shorter lag or longer trajectories"
-            )
-        return frames
-
     def lagged_pairs(self, lag: int, chunk: int = 100_000) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Pairs (rows at t, rows at t + lag) in chunks; no pair crosses the end of a trajectory."""
         for array in self.arrays:
@@ -219,15 +305,31 @@ class TimeSeries(Sequence[np.ndarray]):
             )
 
 
-def as_series(data: TimeSeries | np.ndarray | Sequence[np.ndarray]) -> TimeSeries:
-    """A TimeSeries out of whatever holds one: itself, one array, or a list of arrays."""
+def as_series(data: Rows | np.ndarray | Sequence[np.ndarray]) -> TimeSeries:
+    """A TimeSeries out of whatever holds one in memory: itself, one array, or a list of arrays.
+
+    Raises
+    ------
+    ParameterError
+        If it is nothing of that, or a stream, whose rows are not in memory.
+    """
     if isinstance(data, TimeSeries):
         return data
+    if isinstance(data, Rows):
+        raise ParameterError(
+            f"this needs all rows in memory, and a {type(data).__name__} reads them from files; give stream.load() "
+            f"({data.n_frames * data.n_columns * 4 / 1e9:.2g} GB), or a coordinate of it (model.transform(stream))"
+        )
     if isinstance(data, np.ndarray):
         data = [data]
     if not isinstance(data, Sequence):
         raise ParameterError(f"expected an array, a list of arrays or a TimeSeries, got {type(data).__name__}")
     return TimeSeries(data)
+
+
+def as_rows(data: Rows | np.ndarray | Sequence[np.ndarray]) -> Rows:
+    """As :func:`as_series`, for what needs one pass only and so takes a stream as well."""
+    return data if isinstance(data, Rows) else as_series(data)
 
 
 def match_columns(columns: Sequence[Column], patterns: Sequence[str]) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mdinsight import seeds, units
 from mdinsight.errors import DataWarning, LagError, ParameterError
-from mdinsight.series import Origin, TimeSeries
+from mdinsight.series import Origin, Rows, TimeSeries
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Block:
         return self.stop - self.start
 
 
-def usable(series: TimeSeries, lag: int, warn: bool = True) -> list[int]:
+def usable(series: Rows, lag: int, warn: bool = True) -> list[int]:
     """Numbers of the trajectories that hold a pair at this lag; the others are counted in one warning."""
-    keep = [i for i, array in enumerate(series.arrays) if len(array) > lag]
+    keep = [i for i, length in enumerate(series.lengths) if length > lag]
     short = len(series) - len(keep)
     if short and warn:
-        frames = series.n_frames - sum(len(series.arrays[i]) for i in keep)
+        frames = series.n_frames - sum(series.lengths[i] for i in keep)
         warnings.warn(
             f"{short} of {len(series)} trajectories ({frames} frames) are not longer than the lag of "
             f"{units.format_lag(lag, series.dt)} and are left out",
@@ -41,14 +41,14 @@ def usable(series: TimeSeries, lag: int, warn: bool = True) -> list[int]:
     return keep
 
 
-def bootstrap_groups(series: TimeSeries, lag: int, most: int = 32, fewest: int = 16) -> list[list[Block]]:
+def bootstrap_groups(series: Rows, lag: int, most: int = 32, fewest: int = 16) -> list[list[Block]]:
     """Pairs grouped into at most ``most`` units to resample; together they are all the pairs.
 
     Trajectories stay whole where there are enough of them (``fewest``); else they are cut into contiguous blocks of at
     least five lags.
     """
     kept = usable(series, lag)
-    pairs = {i: len(series.arrays[i]) - lag for i in kept}
+    pairs = {i: series.lengths[i] - lag for i in kept}
     if len(kept) >= fewest:
         groups: list[list[Block]] = [[] for _ in range(min(most, len(kept)))]
         for number, i in enumerate(kept):
@@ -95,7 +95,7 @@ class Folds:
         return list(self.blocks[fold])
 
 
-def make_folds(series: TimeSeries, lag: int, folds: int, seed: int, warn: bool = True) -> Folds:
+def make_folds(series: Rows, lag: int, folds: int, seed: int, warn: bool = True) -> Folds:
     """Split by trajectory; where there are fewer trajectories than folds, by contiguous blocks longer than the lag.
 
     Between two blocks of one trajectory ``lag`` frames are left out.
@@ -111,9 +111,9 @@ def make_folds(series: TimeSeries, lag: int, folds: int, seed: int, warn: bool =
         raise ParameterError(f"folds={folds!r} is not a number of folds; give at least 2")
     kept = usable(series, lag, warn)
     whole = len(kept) >= folds
-    blocks = [Block(i, 0, len(series.arrays[i])) for i in kept] if whole else _cut(series, lag, folds, kept)
+    blocks = [Block(i, 0, series.lengths[i]) for i in kept] if whole else _cut(series, lag, folds, kept)
     if len(blocks) < folds:
-        total = sum(len(series.arrays[i]) for i in kept)
+        total = sum(series.lengths[i] for i in kept)
         raise LagError(
             f"{units.format_lag(total, series.dt)} of data cannot be split into folds={folds} at a lag of "
             f"{units.format_lag(lag, series.dt)}; take a shorter lag, fewer folds or more data"
@@ -126,15 +126,15 @@ def make_folds(series: TimeSeries, lag: int, folds: int, seed: int, warn: bool =
     return Folds(_balanced(blocks, int(folds), seeds.generator(seed, "folds", int(folds))), how, whole)
 
 
-def _cut(series: TimeSeries, lag: int, folds: int, kept: Sequence[int]) -> list[Block]:
+def _cut(series: Rows, lag: int, folds: int, kept: Sequence[int]) -> list[Block]:
     # Two blocks a fold, so that a fold does not see one stretch of time only; one a fold where the data are short.
-    total = sum(len(series.arrays[i]) for i in kept)
+    total = sum(series.lengths[i] for i in kept)
     most: list[Block] = []
     for per_fold in (2, 1):
         length = total / (per_fold * folds)
         blocks = []
         for i in kept:
-            frames = len(series.arrays[i])
+            frames = series.lengths[i]
             count = max(1, round(frames / length))
             # Each block is followed by a gap of one lag, the last by none.
             edges = np.linspace(0, frames + lag, count + 1).astype(int)

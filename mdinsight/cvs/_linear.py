@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,21 +22,42 @@ from mdinsight.cvs._base import (
 from mdinsight.cvs._blocks import Block, bootstrap_groups, typical_length
 from mdinsight.cvs._decompose import Modes, reversible_modes, singular_modes, variance_modes
 from mdinsight.cvs._models import LinearCV
-from mdinsight.cvs._moments import Moments, block_moments, combine
+from mdinsight.cvs._moments import Moments, MomentSums, combine, packed, packed_shape, unpacked
 from mdinsight.parallel import one_thread
-from mdinsight.series import TimeSeries, as_series
+from mdinsight.passes import Consumer, until_whole
+from mdinsight.series import Rows, as_rows
 
-_BLOCK_BYTES = 1 << 30
+Sweep = Callable[[Sequence[tuple[Rows, Consumer]]], None]
+_BLOCK_BYTES = 1 << 29
 """What the covariances of the bootstrap's blocks may take together; wide data get fewer blocks."""
 
 
-@dataclass(frozen=True)
 class Source:
-    """What a linear fit needs of its data once the moments are taken."""
+    """What a linear fit needs of its data: the rows, the lag in frames, and the blocks of pairs to resample."""
 
-    series: TimeSeries
-    lag: int
-    block_frames: float
+    def __init__(self, estimator: LinearEstimator, series: Rows) -> None:
+        estimator.check()
+        self.series = series
+        self.lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag)
+        self.reversible = estimator.kind == "TICA"
+        most = max(1, min(32, _BLOCK_BYTES // ((16 if self.reversible else 24) * series.n_columns**2)))
+        self.groups = _merge(bootstrap_groups(series, self.lag), most)
+        self.block_frames = typical_length((block for group in self.groups for block in group), self.lag)
+
+    def recall(self) -> list[Moments] | None:
+        """The moments, if a fit at this lag left them in the cache."""
+        n = self.series.n_columns
+        found = self.series.recall(self._name, packed_shape(len(self.groups), n, self.reversible))
+        return None if found is None else unpacked(found, n, self.reversible)
+
+    def remember(self, parts: Sequence[Moments]) -> None:
+        """Leave the moments in the cache."""
+        self.series.remember(self._name, packed(parts, self.reversible))
+
+    @property
+    def _name(self) -> str:
+        blocks = [[(b.trajectory, b.start, b.stop) for b in group] for group in self.groups]
+        return f"moments {self.lag} {self.reversible} {blocks}"
 
 
 class LinearEstimator(CVEstimator):
@@ -55,9 +75,7 @@ class LinearEstimator(CVEstimator):
         """All modes of the moments of varying columns, each of unit variance (PCA: orthonormal directions)."""
         raise NotImplementedError
 
-    def fit(
-        self, X: TimeSeries | np.ndarray | Sequence[np.ndarray], y: None = None, *, chunk: int | None = None
-    ) -> Self:
+    def fit(self, X: Rows | np.ndarray | Sequence[np.ndarray], y: None = None, *, chunk: int | None = None) -> Self:
         """Fit in one pass over the data.
 
         Parameters
@@ -78,22 +96,15 @@ class LinearEstimator(CVEstimator):
         DegenerateError
             If no column varies.
         """
-        self.check()
-        series = as_series(X)
-        lag = 0 if self.lag is None else series.lag_frames(self.lag)
-        most = max(1, min(32, _BLOCK_BYTES // (24 * series.n_columns**2)))
-        groups = _merge(bootstrap_groups(series, lag), most)
-        length = typical_length((block for group in groups for block in group), lag)
-        with one_thread(series.n_columns):
-            parts = block_moments(series, lag, groups, chunk)
-            self.model_ = self._from_moments(parts, Source(series, lag, length))
+        fit_all([(self, as_rows(X))], chunk)
         return self
 
     def scaled(self, modes: Modes, lag: int) -> np.ndarray:
         """The factor for each mode's coordinate."""
         return np.ones_like(modes.values)
 
-    def _from_moments(self, parts: Sequence[Moments], source: Source) -> LinearCV:
+    def from_moments(self, parts: Sequence[Moments], source: Source) -> LinearCV:
+        """The model, given the moments of the blocks."""
         series = source.series
         total = combine(parts)
         keep = varying_columns(total, series.names)
@@ -127,6 +138,26 @@ class LinearEstimator(CVEstimator):
             matrix_lagged=spread_out(right, keep, n) if paired else None,
             **meaning(ours.c00, modes.left[:, :dim], keep, n),
         )
+
+
+@until_whole
+def fit_all(jobs: Sequence[tuple[LinearEstimator, Rows]], chunk: int | None = None, sweep: Sweep | None = None) -> None:
+    """Fit several estimators; ``sweep`` is one pass for consumers of several rows, by default that of the one job's rows."""
+    sources = [Source(estimator, series) for estimator, series in jobs]
+    found: list[list[Moments] | None] = [source.recall() for source in sources]
+    left = [i for i, parts in enumerate(found) if parts is None]
+    sums = {i: MomentSums(sources[i].lag, sources[i].groups, sources[i].reversible, chunk) for i in left}
+    if left and sweep is not None:
+        sweep([(sources[i].series, sums[i]) for i in left])
+    elif left:
+        with one_thread():
+            sources[0].series.sweep([sums[0]])
+    for i in left:
+        found[i] = sums[i].moments
+        sources[i].remember(sums[i].moments)
+    for (estimator, _), source, parts in zip(jobs, sources, found, strict=True):
+        with one_thread(source.series.n_columns):
+            estimator.model_ = estimator.from_moments(parts or [], source)
 
 
 def _merge(groups: list[list[Block]], most: int) -> list[list[Block]]:

@@ -1,18 +1,24 @@
-"""Means and time-lagged covariances of a series, one set for each block, in one pass and float64."""
+"""Means and time-lagged covariances of rows, one set for each group of blocks, in one pass and float64.
+
+The sums are taken about a point amid the rows, so nothing cancels, and merged by the formula of Chan, Golub and LeVeque (Am.
+Stat. 37, 242 (1983), doi 10.1080/00031305.1983.10483115), so they do not hang on the pieces in which the rows come.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mdinsight.cvs._blocks import Block
 from mdinsight.errors import DegenerateError
-from mdinsight.series import TimeSeries
+from mdinsight.passes import Piece
+from mdinsight.series import Rows
 
-_CHUNK_VALUES = 4_000_000
-"""Numbers in a chunk by default: 32 MB once they are float64, whatever the number of columns."""
+_CHUNK_VALUES = 1_000_000
+"""Numbers widened to float64 at once: 8 MB."""
+_SHIFT_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Moments:
     mean_0, mean_t
         (n_columns,) means of x and of y.
     c00, c0t, ctt
-        (n_columns, n_columns) covariances, divided by ``n``.
+        (n_columns, n_columns) covariances, divided by ``n``. Of reversible dynamics ``ctt`` may be the same array as ``c00``.
     """
 
     n: float
@@ -46,19 +52,16 @@ class Moments:
 
     def projected(self, left: np.ndarray, right: np.ndarray) -> Moments:
         """The moments of (x @ left, y @ right)."""
-        return Moments(
-            self.n,
-            self.mean_0 @ left,
-            self.mean_t @ right,
-            left.T @ self.c00 @ left,
-            left.T @ self.c0t @ right,
-            right.T @ self.ctt @ right,
-        )
+        c00 = left.T @ self.c00 @ left
+        ctt = c00 if self.ctt is self.c00 and left is right else right.T @ self.ctt @ right
+        return Moments(self.n, self.mean_0 @ left, self.mean_t @ right, c00, left.T @ self.c0t @ right, ctt)
 
     def only(self, keep: np.ndarray) -> Moments:
         """The moments of some of the columns."""
         grid = np.ix_(keep, keep)
-        return Moments(self.n, self.mean_0[keep], self.mean_t[keep], self.c00[grid], self.c0t[grid], self.ctt[grid])
+        c00 = self.c00[grid]
+        ctt = c00 if self.ctt is self.c00 else self.ctt[grid]
+        return Moments(self.n, self.mean_0[keep], self.mean_t[keep], c00, self.c0t[grid], ctt)
 
     def varying(self) -> np.ndarray:
         """Which columns vary by more than the rounding of float32."""
@@ -77,21 +80,28 @@ def combine(parts: Sequence[Moments], counts: Sequence[int] | np.ndarray | None 
     share = weights / n
     mean_0 = sum(w * p.mean_0 for w, p in zip(share, parts, strict=True))
     mean_t = sum(w * p.mean_t for w, p in zip(share, parts, strict=True))
-    c00, c0t, ctt = (np.zeros_like(parts[0].c00) for _ in range(3))
+    alike = all(part.ctt is part.c00 for part in parts)
+    c00, c0t = np.zeros_like(parts[0].c00), np.zeros_like(parts[0].c00)
+    ctt = c00 if alike else np.zeros_like(c00)
     for w, part in zip(share, parts, strict=True):
         if w == 0.0:
             continue
         a, b = part.mean_0 - mean_0, part.mean_t - mean_t
         c00 += w * (part.c00 + np.outer(a, a))
         c0t += w * (part.c0t + np.outer(a, b))
-        ctt += w * (part.ctt + np.outer(b, b))
+        if not alike:
+            ctt += w * (part.ctt + np.outer(b, b))
     return Moments(n, mean_0, mean_t, c00, c0t, ctt)
 
 
 def block_moments(
-    series: TimeSeries, lag: int, groups: Sequence[Sequence[Block]], chunk: int | None = None
+    series: Rows,
+    lag: int,
+    groups: Sequence[Sequence[Block]],
+    chunk: int | None = None,
+    reversible: bool = False,
 ) -> list[Moments]:
-    """The moments of each group of blocks of pairs.
+    """The moments of each group of blocks of pairs, in one pass over the rows.
 
     Parameters
     ----------
@@ -102,42 +112,165 @@ def block_moments(
     groups
         Each group is a list of blocks; a block's rows are the first rows of its pairs.
     chunk
-        Rows taken at once; the result depends on it to rounding only.
+        Rows widened to float64 at once; the result depends on it to rounding only.
+    reversible
+        The moments of the pairs taken forward and backward in time (:meth:`Moments.symmetrized`), for less work.
     """
-    rows = chunk or max(256, _CHUNK_VALUES // series.n_columns)
-    return [_accumulate(_pairs(series, lag, group, rows), lag) for group in groups]
+    sums = MomentSums(lag, groups, reversible, chunk)
+    series.sweep([sums])
+    return sums.moments
 
 
-def _pairs(series: TimeSeries, lag: int, group: Sequence[Block], rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for block in group:
-        array = series.arrays[block.trajectory]
-        for start in range(block.start, block.stop, rows):
-            stop = min(start + rows, block.stop)
-            yield array[start:stop], array[start + lag : stop + lag]
+class MomentSums:
+    """Takes the moments of each group of blocks as the rows pass; see :func:`block_moments`."""
+
+    def __init__(
+        self, lag: int, groups: Sequence[Sequence[Block]], reversible: bool = False, chunk: int | None = None
+    ) -> None:
+        self.overlap = lag
+        self._reversible, self._chunk = reversible, chunk
+        self._totals: list[Moments | None] = [None] * len(groups)
+        self._blocks: dict[int, list[tuple[int, int, int]]] = {}
+        for number, group in enumerate(groups):
+            for block in group:
+                self._blocks.setdefault(block.trajectory, []).append((block.start, block.stop, number))
+
+    def work(self, piece: Piece) -> MomentWork | None:
+        """The moments of the pairs whose first rows are the piece's own, for each group that has any."""
+        parts = [
+            (number, max(start, piece.start) - piece.start, min(stop, piece.stop) - piece.start)
+            for start, stop, number in self._blocks.get(piece.trajectory, ())
+        ]
+        segments = tuple(part for part in parts if part[1] < part[2])
+        return MomentWork(self.overlap, segments, self._reversible, self._chunk) if segments else None
+
+    def add(self, piece: Piece, result: list[tuple[int, Moments]]) -> None:
+        """Merge the moments of a piece."""
+        for number, moments in result:
+            total = self._totals[number]
+            self._totals[number] = moments if total is None else combine([total, moments])
+
+    @property
+    def moments(self) -> list[Moments]:
+        """The moments of each group.
+
+        Raises
+        ------
+        DegenerateError
+            If a group has no pair.
+        """
+        found = [total for total in self._totals if total is not None]
+        if len(found) < len(self._totals):
+            raise DegenerateError(
+                "a block of the data holds no pair of frames at this lag; take a shorter lag or more data"
+            )
+        return found
 
 
-def _accumulate(pairs: Iterator[tuple[np.ndarray, np.ndarray]], lag: int) -> Moments:
-    # deeptime brings torch with it; loaded here, a saved coordinate is read and evaluated without either.
-    from deeptime.covariance import Covariance
+@dataclass(frozen=True)
+class MomentWork:
+    """The moments of the pairs that begin in some segments (group, first row, row after the last) of a piece."""
 
-    running = Covariance(
-        lagtime=lag,
-        compute_c0t=lag > 0,
-        compute_ctt=lag > 0,
-        remove_data_mean=True,
-        bessels_correction=False,
-        sparse_mode="dense",
-    )
-    n = 0
-    for x, y in pairs:
-        x, y = (a if a.dtype.kind == "f" else a.astype(np.float64) for a in (x, y))
-        running.partial_fit((x, y) if lag else x)
-        n += len(x)
-    if n == 0:
-        raise DegenerateError(
-            "a block of the data holds no pair of frames at this lag; take a shorter lag or more data"
-        )
-    model = running.fetch_model()
+    lag: int
+    segments: tuple[tuple[int, int, int], ...]
+    reversible: bool
+    chunk: int | None
+
+    def __call__(self, rows: np.ndarray) -> list[tuple[int, Moments]]:
+        chunk = self.chunk or max(256, _CHUNK_VALUES // rows.shape[1])
+        return [
+            (n, pair_moments(rows[a : b + self.lag], self.lag, self.reversible, chunk)) for n, a, b in self.segments
+        ]
+
+
+def pair_moments(rows: np.ndarray, lag: int, reversible: bool, chunk: int) -> Moments:
+    """The moments of all pairs within consecutive rows."""
+    n = len(rows) - lag
+    shift = rows[:: max(1, len(rows) // _SHIFT_ROWS)].mean(axis=0, dtype=np.float64)
+    sum_0, square_0 = _sums(_shifted(rows[:n], shift, chunk))
     if lag == 0:
-        return Moments(n, model.mean_0, model.mean_0, model.cov_00, model.cov_00, model.cov_00)
-    return Moments(n, model.mean_0, model.mean_t, model.cov_00, model.cov_0t, model.cov_tt)
+        mean = sum_0 / n
+        c00 = square_0 / n - np.outer(mean, mean)
+        return Moments(n, shift + mean, shift + mean, c00, c00, c00)
+    if 2 * lag < n:  # the second rows of the pairs are the first ones but for both ends
+        (head, head_2), (tail, tail_2) = (_sums(_shifted(part, shift, chunk)) for part in (rows[:lag], rows[n:]))
+        sum_t, square_t = sum_0 - head + tail, square_0 - head_2 + tail_2
+    else:
+        sum_t, square_t = _sums(_shifted(rows[lag:], shift, chunk))
+    if reversible:  # xy' + yx' = xx' + yy' - (y - x)(y - x)', a symmetric product at half the cost
+        product = 0.5 * (square_0 + square_t - _sums(_changes(rows, lag, chunk))[1])
+    else:
+        product = np.zeros_like(square_0)
+        for x, y in zip(_shifted(rows[:n], shift, chunk), _shifted(rows[lag:], shift, chunk), strict=True):
+            product += x.T @ y
+    a, b = sum_0 / n, sum_t / n
+    if reversible:
+        mean = (a + b) / 2
+        outer = np.outer(mean, mean)
+        c00 = (square_0 + square_t) / (2 * n) - outer
+        return Moments(n, shift + mean, shift + mean, c00, product / n - outer, c00)
+    covariances = (square_0 / n - np.outer(a, a), product / n - np.outer(a, b), square_t / n - np.outer(b, b))
+    return Moments(n, shift + a, shift + b, *covariances)
+
+
+def _shifted(rows: np.ndarray, shift: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), chunk):
+        yield np.subtract(rows[start : start + chunk], shift, dtype=np.float64)
+
+
+def _changes(rows: np.ndarray, lag: int, chunk: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows) - lag, chunk):
+        stop = min(start + chunk, len(rows) - lag)
+        yield np.subtract(rows[start + lag : stop + lag], rows[start:stop], dtype=np.float64)
+
+
+def _sums(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of the rows, and of their outer products with themselves; NumPy takes these by ``syrk``."""
+    total = square = np.zeros(0)
+    for x in chunks:
+        if not len(total):
+            total, square = x.sum(axis=0), x.T @ x
+        else:
+            total += x.sum(axis=0)
+            square += x.T @ x
+    return total, square
+
+
+def packed(parts: Sequence[Moments], reversible: bool) -> np.ndarray:
+    """Moments as one float64 row each, symmetric matrices by one triangle; see :func:`unpacked`."""
+    lower = np.tril_indices(len(parts[0].mean_0))
+    rows = []
+    for p in parts:
+        more = (p.c0t[lower],) if reversible else (p.mean_t, p.c0t.ravel(), p.ctt[lower])
+        rows.append(np.concatenate([[p.n], p.mean_0, p.c00[lower], *more]))
+    return np.array(rows)
+
+
+def packed_shape(n_parts: int, n_columns: int, reversible: bool) -> tuple[int, int]:
+    """The shape of what :func:`packed` gives."""
+    triangle = n_columns * (n_columns + 1) // 2
+    more = triangle if reversible else n_columns + n_columns**2 + triangle
+    return n_parts, 1 + n_columns + triangle + more
+
+
+def unpacked(rows: np.ndarray, n_columns: int, reversible: bool) -> list[Moments]:
+    """The moments that :func:`packed` made rows of."""
+    k, triangle = n_columns, n_columns * (n_columns + 1) // 2
+    parts = []
+    for row in rows:
+        n, mean = float(row[0]), row[1 : 1 + k]
+        c00, rest = _mirrored(row[1 + k : 1 + k + triangle], k), row[1 + k + triangle :]
+        if reversible:
+            parts.append(Moments(n, mean, mean, c00, _mirrored(rest, k), c00))
+        else:
+            c0t = rest[k : k + k * k].reshape(k, k)
+            parts.append(Moments(n, mean, rest[:k], c00, c0t, _mirrored(rest[k + k * k :], k)))
+    return parts
+
+
+def _mirrored(triangle: np.ndarray, n: int) -> np.ndarray:
+    full = np.empty((n, n))
+    rows, columns = np.tril_indices(n)
+    full[rows, columns] = triangle
+    full[columns, rows] = triangle
+    return full

@@ -19,6 +19,7 @@ from mdinsight.features._mdtraj import SASA, HydrogenBonds, SecondaryStructure
 from mdinsight.features._named import default_for, from_names
 from mdinsight.features._run import kernel_code, run_kernel
 from mdinsight.features._shape import RadiusOfGyration
+from mdinsight.features._stream import FeatureStream, sweep
 from mdinsight.features._torsions import Torsions
 from mdinsight.files import cache_folder
 
@@ -33,6 +34,7 @@ __all__ = [
     "Definition",
     "Distances",
     "Feature",
+    "FeatureStream",
     "Features",
     "Function",
     "HydrogenBonds",
@@ -48,4 +50,5 @@ __all__ = [
     "jit",
     "kernel_code",
     "run_kernel",
+    "sweep",
 ]

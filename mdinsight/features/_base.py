@@ -21,6 +21,7 @@ from mdinsight.series import Column, TimeSeries, match_columns
 
 if TYPE_CHECKING:
     from mdinsight.features._bound import Bound
+    from mdinsight.features._stream import FeatureStream
 
 
 class Definition(Model):
@@ -152,6 +153,35 @@ class Definition(Model):
         from mdinsight.features._transform import transform
 
         return transform(self, trajs, workers, chunk, cache, progress)
+
+    def stream(
+        self, trajs: Any, workers: Workers = None, cache: bool | str | Path = True, progress: Progress = False
+    ) -> FeatureStream:
+        """The features of every frame as a stream, for data larger than memory: nothing is read yet.
+
+        >>> stream = Torsions("phi psi").stream(trajs)  # doctest: +SKIP
+        >>> tica = mdi.cvs.TICA("10 ps").fit(stream)  # doctest: +SKIP
+
+        Parameters
+        ----------
+        trajs
+            What ``mdinsight.open`` gives, or one ``mdtraj.Trajectory``.
+        workers
+            Number of threads, or an executor (processes, or a Dask client's); None: one thread a core. The result is the same
+            for any number.
+        cache
+            As for :meth:`transform`. With it the first pass keeps the features on disk, and later ones read them there.
+        progress
+            True for a bar in each pass, or anything that is called like ``tqdm``.
+
+        Raises
+        ------
+        TopologyError
+            If a feature finds nothing in a topology, or the topologies have no column in common.
+        """
+        from mdinsight.features._stream import stream
+
+        return stream(self, trajs, workers, cache, progress)
 
 
 class Feature(Definition):

@@ -130,7 +130,7 @@ def test_progress_counts_the_tasks(trajs):
             yield item
 
     Torsions("phi").transform(trajs, chunk=250, cache=False, progress=bar)
-    assert seen == [5] * 5
+    assert seen == [3] * 3
 
 
 def test_non_finite_results_name_file_and_frame(trajs):

@@ -1,0 +1,362 @@
+"""A stream: the features of trajectories as rows that are computed, or read from the cache, when they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy as np
+
+from mdinsight.errors import DataWarning, ParameterError
+from mdinsight.features._base import Definition, Features
+from mdinsight.features._bound import Bound, bind_all
+from mdinsight.features._cache import Cache, Writer, result_key
+from mdinsight.features._function import Function
+from mdinsight.features._tasks import Done, FeatureSet, Job, Plan, Union, compute, run_jobs, run_jobs_elsewhere
+from mdinsight.parallel import Parcel, Workers, one_thread, ordered_map
+from mdinsight.passes import Consumer, Piece, Shortened, grid, rows_of_a_piece
+from mdinsight.progress import Progress, track
+from mdinsight.series import Rows, TimeSeries
+from mdinsight.trajectories import Trajectory, topology_hash
+from mdinsight.trajectories import open as open_trajectories
+from mdinsight.words import counted
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Files:
+    """What several streams over the same trajectories share: how they are read, and where a corrupt frame ends one."""
+
+    trajectories: tuple[Trajectory, ...]
+    dt: float | None
+    workers: Workers = None
+    chunk: int | None = None
+    progress: Progress = False
+    lengths: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lengths = tuple(trajectory.n_frames for trajectory in self.trajectories)
+
+    @classmethod
+    def of(cls, trajs: Any, workers: Workers, chunk: int | None, progress: Progress) -> Files:
+        """Trajectories as ``mdinsight.open`` gives them, one of them, or ``mdtraj.Trajectory`` objects."""
+        if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
+            raise ParameterError(f"chunk={chunk!r} is no number of frames; give at least 1, or None")
+        trajectories = as_trajectories(trajs)
+        if isinstance(trajs, (mdtraj.Trajectory, Trajectory)) or not hasattr(trajs, "dt"):
+            steps = {trajectory.dt for trajectory in trajectories}
+            dt = steps.pop() if len(steps) == 1 else None
+        else:
+            dt = trajs.dt
+        return cls(tuple(trajectories), dt, workers, chunk, progress)
+
+
+class FeatureStream(Rows):
+    """Features of trajectories, row by row out of the files: for data larger than memory; made by ``features.stream(trajs)``.
+
+    It has the ``columns``, ``names``, ``lengths``, ``dt``, ``origins`` and ``definition`` of the :class:`TimeSeries` that
+    ``features.transform(trajs)`` would make. PCA, TICA, VAMP and k-means fit it, and a model transforms it, in passes over the
+    files on all cores. With the cache the first pass keeps the features on disk, and the later ones read them there.
+    """
+
+    def __init__(self, definition: Definition, files: Files, store: Cache | None) -> None:
+        self.files = files
+        self.store = store
+        self.bounds = _bound_to_each(definition, files.trajectories)
+        self.dt = files.dt
+        self.columns = self.bounds[0].columns
+        self.origins = tuple(trajectory.origin for trajectory in files.trajectories)
+        self.definition: Features = definition.fixed(self.columns)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Rows of each trajectory; one that has a corrupt frame ends before it, once a pass has found it."""
+        return self.files.lengths
+
+    def select(self, *patterns: str) -> FeatureStream:
+        """The columns whose names match any of the patterns; nothing else is computed. See :meth:`TimeSeries.select`."""
+        return FeatureStream(self.definition.select(*patterns), self.files, self.store)
+
+    def rows(self, trajectory: int, start: int, stop: int) -> np.ndarray:
+        """Rows ``start`` to ``stop`` (left out) of a trajectory, float32: out of the cache, or computed."""
+        if not 0 <= start < stop <= self.lengths[trajectory]:
+            raise ParameterError(
+                f"trajectory {trajectory} has rows 0 to {self.lengths[trajectory] - 1}; rows {start} to {stop - 1} were asked for"
+            )
+        bound = self.bounds[trajectory]
+        found = (
+            None if self.store is None else self.store.rows(self.keys[trajectory], self._shape(trajectory), start, stop)
+        )
+        if found is None:
+            found = compute(self.files.trajectories[trajectory], bound, start, stop, self.files.chunk)
+        return found
+
+    def iter_chunks(self, size: int | None = None) -> Iterator[np.ndarray]:
+        """All rows in order, ``size`` at a time (by default about 8 MB); no chunk holds rows of two trajectories."""
+        if size is not None and (isinstance(size, bool) or int(size) != size or size < 1):
+            raise ParameterError(f"size={size!r} is no number of rows; give at least 1")
+        step = int(size) if size else rows_of_a_piece(self.lengths, 4 * self.n_columns, 0)
+        for trajectory in range(len(self)):
+            for start in range(0, self.lengths[trajectory], step):
+                yield self.rows(trajectory, start, min(start + step, self.lengths[trajectory]))
+
+    def load(self) -> TimeSeries:
+        """All rows in memory: what ``features.transform(trajs)`` gives."""
+        from mdinsight.features._transform import load
+
+        return load(self)
+
+    def sweep(self, consumers: Sequence[Consumer]) -> None:
+        """One pass over all rows for several consumers, on all cores. See :meth:`Rows.sweep`."""
+        sweep([(self, consumer) for consumer in consumers])
+
+    def recall(self, name: str, shape: tuple[int, int]) -> np.ndarray | None:
+        """See :meth:`Rows.recall`."""
+        return None if self.store is None else self.store.get(self._name(name), shape, np.float64)
+
+    def remember(self, name: str, array: np.ndarray) -> None:
+        """See :meth:`Rows.remember`."""
+        if self.store is not None:
+            self.store.put(self._name(name), array)
+            self.store.prune()
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """What each trajectory's features are kept under."""
+        return tuple(_key(t, b) for t, b in zip(self.files.trajectories, self.bounds, strict=True))
+
+    def _name(self, name: str) -> str:
+        return result_key(name, self.lengths, self.keys)
+
+    def _shape(self, trajectory: int) -> tuple[int, int]:
+        return self.files.trajectories[trajectory].n_frames, self.n_columns
+
+
+def stream(
+    definition: Definition,
+    trajs: Any,
+    workers: Workers = None,
+    cache: bool | str | Path = True,
+    progress: Progress = False,
+) -> FeatureStream:
+    """See :meth:`mdinsight.features.Definition.stream`."""
+    return FeatureStream(definition, Files.of(trajs, workers, None, progress), open_cache(definition, cache))
+
+
+def sweep(jobs: Sequence[tuple[FeatureStream, Consumer]]) -> None:
+    """One pass over the files for consumers of several streams: each chunk is read once, each column computed once.
+
+    Raises
+    ------
+    ParameterError
+        If the streams are not over the same trajectories.
+    Shortened
+        If a frame turned out to be corrupt: its trajectory ends before it from now on, which a warning says.
+    """
+    streams = list({id(stream): stream for stream, _ in jobs}.values())
+    files = streams[0].files
+    if any(stream.files is not files for stream in streams):
+        raise ParameterError(
+            "one pass needs streams over the same trajectories; make them with mdinsight.cvs.fit_together"
+        )
+    overlap = max(consumer.overlap for _, consumer in jobs)
+    step = rows_of_a_piece(files.lengths, 4 * sum(stream.n_columns for stream in streams), overlap)
+    groups = list(grid(files.lengths, step, overlap))
+    sweeper = _Sweep(streams, jobs, step, _leaves_the_process(files.workers))
+    with one_thread(), sweeper:
+        todo = (sweeper.task(group) for group in groups)
+        done = ordered_map(sweeper.function, todo, files.workers)
+        for result in track(done, files.progress, total=len(groups), desc="pass"):
+            sweeper.take(result)
+    if sweeper.ends:
+        _shorten(files, sweeper.ends)
+        raise Shortened
+
+
+class _Sweep:
+    """A pass under way: makes the tasks, hands the results on, and looks after the entries that are written."""
+
+    def __init__(
+        self,
+        streams: Sequence[FeatureStream],
+        jobs: Sequence[tuple[FeatureStream, Consumer]],
+        step: int,
+        elsewhere: bool,
+    ) -> None:
+        self.ends: dict[int, tuple[int, str]] = {}
+        self._streams, self._step, self._elsewhere = streams, step, elsewhere
+        self._jobs = [(next(i for i, s in enumerate(streams) if s is stream), consumer) for stream, consumer in jobs]
+        self._files = streams[0].files
+        self._kept = [_kept(stream) for stream in streams]
+        self._unions: dict[tuple[Any, ...], Union | None] = {}
+        self._plans: dict[int, Plan | Parcel[Plan]] = {}
+        self._writers: dict[tuple[int, int], Writer] = {}
+        self._under_way: deque[list[tuple[Piece, list[Consumer]]]] = deque()
+        self.function: Any = run_jobs_elsewhere if elsewhere else run_jobs
+
+    def __enter__(self) -> _Sweep:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        for stream in self._streams:
+            if stream.store is not None:
+                stream.store.prune()
+
+    def task(self, pieces: Sequence[Piece]) -> Any:
+        """What is done for some pieces; they come in order."""
+        made, waiting = [], []
+        for piece in pieces:
+            works, consumers = [], []
+            for number, consumer in self._jobs:
+                work = consumer.work(piece)
+                if work is not None:
+                    works.append((number, consumer.overlap, work))
+                    consumers.append(consumer)
+            if piece.trajectory not in self._plans:
+                self._plans = {piece.trajectory: self._plan(piece.trajectory)}
+            made.append(Job(self._plans[piece.trajectory], piece, tuple(works)))
+            waiting.append((piece, consumers))
+        self._under_way.append(waiting)
+        return Parcel(made) if self._elsewhere else made
+
+    def take(self, results: Sequence[Done]) -> None:
+        """Hand on the results of the task that was made first of those under way."""
+        for (piece, consumers), done in zip(self._under_way.popleft(), results, strict=True):
+            i = piece.trajectory
+            if done.error is not None:
+                origin = self._streams[0].origins[i]
+                end = (done.error.frame - origin.start) // origin.step
+                if i not in self.ends or end < self.ends[i][0]:
+                    self.ends[i] = end, str(done.error)
+                if end == 0:
+                    raise done.error
+                continue
+            for consumer, result in zip(consumers, done.results, strict=True):
+                consumer.add(piece, result)
+            for number, checksums in enumerate(done.checksums):
+                writer = self._writers.get((number, i))
+                if writer is not None:
+                    writer.done(piece.start, checksums)
+                    if piece.stop == self._files.trajectories[i].n_frames:
+                        self._writers.pop((number, i)).close()
+
+    def _plan(self, i: int) -> Plan | Parcel[Plan]:
+        trajectory = self._files.trajectories[i]
+        whole = self._files.lengths[i] == trajectory.n_frames
+        sets = []
+        for number, stream in enumerate(self._streams):
+            shape, kept, entry, target = (trajectory.n_frames, stream.n_columns), self._kept[number], None, None
+            if stream.store is not None and kept is not None and kept[i]:
+                entry = stream.store.file(stream.keys[i])
+            elif stream.store is not None and kept is not None and whole:
+                writer = stream.store.writer(stream.keys[i], shape, step=self._step)
+                if writer is not None:
+                    self._writers[number, i] = writer
+                    target = writer.target
+            sets.append(FeatureSet(stream.bounds[i], shape, entry, target))
+        plan = Plan(trajectory, tuple(sets), self._union(i, sets), self._files.chunk)
+        return Parcel(plan.lean()) if self._elsewhere else plan
+
+    def _union(self, i: int, sets: Sequence[FeatureSet]) -> Union | None:
+        missing = tuple(number for number, s in enumerate(sets) if s.entry is None)
+        if len(missing) < 2:
+            return None
+        name = (missing, *(id(sets[number].bound) for number in missing))
+        if name not in self._unions:
+            self._unions[name] = _joined(missing, [self._streams[n] for n in missing], self._files.trajectories[i], i)
+        return self._unions[name]
+
+
+def _joined(numbers: tuple[int, ...], streams: Sequence[FeatureStream], trajectory: Trajectory, i: int) -> Union:
+    bound = Features(tuple(stream.definition for stream in streams)).bind(trajectory.topology)
+    place = {column.key: n for n, column in enumerate(bound.columns)}
+    columns = tuple(np.array([place[c.key] for c in stream.bounds[i].columns]) for stream in streams)
+    return Union(numbers, bound, columns)
+
+
+def _kept(stream: FeatureStream) -> list[bool] | None:
+    """Which trajectories are in the cache; None if those that are not cannot be kept either, and none is there."""
+    store = stream.store
+    if store is None:
+        return None
+    kept = [store.has(key, stream._shape(i)) for i, key in enumerate(stream.keys)]
+    size = sum(4 * t.n_frames * stream.n_columns for t, k in zip(stream.files.trajectories, kept, strict=True) if not k)
+    if not store.room(size):
+        return kept if any(kept) else None
+    return kept
+
+
+def _shorten(files: Files, ends: dict[int, tuple[int, str]]) -> None:
+    for i, (rows, error) in ends.items():
+        lost = files.trajectories[i].n_frames - rows
+        warnings.warn(
+            f"{error}; {files.trajectories[i].label}: the {counted(rows, 'frame')} before it are used, "
+            f"{counted(lost, 'frame')} lost",
+            DataWarning,
+            stacklevel=5,
+        )
+    files.lengths = tuple(ends[i][0] if i in ends else length for i, length in enumerate(files.lengths))
+
+
+def _leaves_the_process(workers: Workers) -> bool:
+    return isinstance(workers, Executor) and not isinstance(workers, ThreadPoolExecutor)
+
+
+def as_trajectories(trajs: Any) -> Sequence[Trajectory]:
+    """Trajectories out of a data set, one trajectory of it, or one ``mdtraj.Trajectory``."""
+    if isinstance(trajs, mdtraj.Trajectory):
+        trajs = open_trajectories(trajs)
+    if isinstance(trajs, Trajectory):
+        return [trajs]
+    found = list(trajs) if isinstance(trajs, Sequence) and not isinstance(trajs, (str, bytes)) else []
+    if found and all(isinstance(t, mdtraj.Trajectory) for t in found):
+        found = list(open_trajectories(found))
+    if not found or not all(isinstance(t, Trajectory) for t in found):
+        raise ParameterError(
+            f"transform needs what mdinsight.open gives, or an mdtraj.Trajectory; got {type(trajs).__name__}"
+        )
+    return found
+
+
+def open_cache(definition: Definition, cache: bool | str | Path) -> Cache | None:
+    """The cache that a user asked for, None for none, or where the features cannot be identified."""
+    if cache is False:
+        return None
+    if not definition.cacheable:
+        _log.warning(
+            "%s: results are not cached on disk, as the content of a function cannot be identified "
+            "(it reads a list, an array, an object or a module of your own); pass numbers as defaults instead",
+            definition.title,
+        )
+        return None
+    return Cache(None if cache is True else cache)
+
+
+def _bound_to_each(definition: Definition, trajectories: Sequence[Trajectory]) -> list[Bound]:
+    by_hash = {bound.labels.hash: bound for bound in bind_all(definition, trajectories)}
+    by_id: dict[int, Bound] = {}
+    for trajectory in trajectories:
+        if id(trajectory.topology) not in by_id:
+            by_id[id(trajectory.topology)] = by_hash[topology_hash(trajectory.topology)]
+    return [by_id[id(trajectory.topology)] for trajectory in trajectories]
+
+
+def _key(trajectory: Trajectory, bound: Bound) -> str:
+    origin = trajectory.origin
+    clock = []
+    if any(isinstance(part.feature, Function) for part in bound.parts):  # it may read the times
+        times = trajectory.times
+        clock = [trajectory.dt, "" if times is None else hashlib.sha256(np.ascontiguousarray(times).data).hexdigest()]
+    return result_key(trajectory.fingerprint, origin.start, origin.step, trajectory.n_frames, bound.content, *clock)
