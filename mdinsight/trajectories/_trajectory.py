@@ -206,25 +206,27 @@ class Trajectory:
         unique, back = np.unique(rows.astype(np.int64), return_inverse=True)
         parts = [self._read(self._frames[a:b], chosen) for a, b in _runs(unique)]
         n_atoms = self.n_atoms if chosen is None else len(chosen)
-        xyz = np.concatenate([part.xyz for part in parts])[back] if parts else np.empty((0, n_atoms, 3), np.float32)
+        xyz = _joined([part.xyz for part in parts], back) if parts else np.empty((0, n_atoms, 3), np.float32)
         topology = self.topology if chosen is None else self.topology.subset(chosen)
         times = self.times
         time = np.asarray(rows if times is None else times[unique][back], np.float64)
         result = mdtraj.Trajectory(xyz, topology, time=time)
         if self.has_box and parts:
-            result.unitcell_vectors = np.concatenate([part.box for part in parts if part.box is not None])[back]
+            result.unitcell_vectors = _joined([part.box for part in parts if part.box is not None], back)
         return result
 
     def _read(self, frames: range, atoms: np.ndarray | None) -> Frames:
         ordered, back = (None, None) if atoms is None else np.unique(atoms, return_inverse=True)
         found = self._source.read(frames, ordered)
         if back is not None and not np.array_equal(back, np.arange(len(back))):
-            found = Frames(np.ascontiguousarray(found.xyz[:, back]), found.box)
+            found = Frames(np.ascontiguousarray(found.xyz[:, back]), found.box, found.reach)
         self._check_finite(found, frames, atoms)
         return found
 
     def _check_finite(self, found: Frames, frames: range, atoms: np.ndarray | None) -> None:
         box_ok = found.box is None or np.isfinite(found.box).all()
+        if box_ok and found.reach < _FARTHEST:
+            return
         if box_ok and found.xyz.max() < _FARTHEST and found.xyz.min() > -_FARTHEST:  # NaN is neither
             return
         bad = ~(np.abs(found.xyz) < _FARTHEST)
@@ -246,6 +248,12 @@ class Trajectory:
         if self._source.scan.times is not None and self._trust_times:
             return self._source.scan.times[part.start : part.stop : part.step]
         return None if self.dt is None else np.arange(part.start, part.stop, part.step) * (self.dt / self._frames.step)
+
+
+def _joined(arrays: list[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """The rows of all arrays in this order, in memory of their own; not copied where they have it already."""
+    whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return whole if whole.flags.owndata and np.array_equal(order, np.arange(len(whole))) else whole[order]
 
 
 def _runs(rows: np.ndarray) -> list[tuple[int, int]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import math
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -92,10 +95,14 @@ class Scan:
 
 @dataclass(frozen=True)
 class Frames:
-    """Coordinates: ``xyz`` (n, n_atoms, 3) float32 nm; ``box`` (n, 3, 3) float32 nm, rows are the box vectors, or None."""
+    """Coordinates: ``xyz`` (n, n_atoms, 3) float32 nm; ``box`` (n, 3, 3) float32 nm, rows are the box vectors, or None.
+
+    ``reach``, where the format knows it without looking at them, is a number that no coordinate exceeds, up or down.
+    """
 
     xyz: np.ndarray
     box: np.ndarray | None = None
+    reach: float = math.inf
 
 
 class Format:
@@ -132,10 +139,23 @@ class Format:
         return None
 
 
+def _sources() -> str:
+    """Identity of all the code that is compiled together."""
+    contents = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"".join(content for content in contents if b"@jit" in content)).hexdigest()
+
+
+_SOURCES = _sources()
+
+
 def jit(function: F) -> F:
     """Compile without the interpreter lock; the machine code is kept on disk where a folder for it can be written."""
     try:
-        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+        compiled = numba.njit(function, nogil=True, cache=True, error_model="numpy")
+        # numba looks at the file of the function alone, but code from the other files here is inlined into it as well
+        with suppress(AttributeError):
+            compiled._cache._cache_file._source_stamp = _SOURCES
+        return compiled
     except RuntimeError as error:  # numba finds no such folder, as in a read-only container
         _log.info("compiled code of %s is not kept: %s", function.__name__, error)
         return numba.njit(function, nogil=True, error_model="numpy")

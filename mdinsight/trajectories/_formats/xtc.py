@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from mdinsight.errors import CorruptFrameError, TrajectoryError
-from mdinsight.trajectories._formats import _xtc_bits as bits
-from mdinsight.trajectories._formats._base import SINGLE, Damage, Format, Frames, Scan, map_bytes, not_this_format
+from mdinsight.trajectories._formats import _xtc_walk as walk
+from mdinsight.trajectories._formats._base import (
+    SINGLE,
+    Damage,
+    Format,
+    Frames,
+    Scan,
+    in_threads,
+    not_this_format,
+    read_bytes,
+)
+from mdinsight.trajectories._formats._xtc_bits import HEAD, MAGIC, MAGIC_LARGE, SPARE, decode
+from mdinsight.trajectories._formats._xtc_index import Found, find
 
-_SPARE = 16  # bytes that the bit reader may look at past the end of a frame
-_HEAD = np.dtype([("magic", ">i4"), ("n_atoms", ">i4"), ("step", ">i4"), ("time", ">f4"), ("box", ">f4", (3, 3))])
+_MANY = 500
+"""Atoms; in frames of fewer it costs little to decode all of them, and only then it shows whether the bits end well."""
+_MARGIN = 1.25
+"""How much more of a frame is read than the part that the wanted atoms are of it, as they may be packed less densely."""
 
 
 class XTC(Format):
@@ -22,153 +34,90 @@ class XTC(Format):
     suffixes = (".xtc",)
 
     def scan(self, path: Path) -> Scan:
-        data = map_bytes(path)
-        head = _head(data[: _HEAD.itemsize]) if len(data) >= _HEAD.itemsize else None
-        if head is not None and (head["magic"] not in (1995, 2023) or head["n_atoms"] < 1):
-            raise not_this_format(path, self.name, f"it begins with {bytes(data[:4])!r}")
-        if head is None:
-            return Scan(0, 0, damage=Damage("torn", 0, 0, len(data), 1))
-        n_atoms = int(head["n_atoms"])
-        offsets, end, state = _hop(data)
-        if state == bits.CORRUPT and len(offsets) and not _sound(data, int(offsets[-1]), end, n_atoms):
-            end, offsets = int(offsets[-1]), offsets[:-1]
-        times = _at(data, offsets, 12).view(">f4").ravel().astype(np.float64)
-        boxes = _at(data, offsets, 16, 36).view(">f4").astype(np.float32)
-        finite = np.isfinite(times) & np.isfinite(boxes).all(axis=1)
-        if not finite.all():
-            good = int(np.argmin(finite))
-            end, offsets, times, boxes, state = (
-                int(offsets[good]),
-                offsets[:good],
-                times[:good],
-                boxes[:good],
-                bits.CORRUPT,
-            )
-        damage = _damage(state, len(offsets), end, len(data))
-        has_box = len(offsets) > 0 and bool(boxes.any(axis=1).all())
-        layout = {"offsets": np.append(offsets, end)}
-        steps = _at(data, offsets, 8).view(">i4").ravel().astype(np.int32)
-        return Scan(len(offsets), n_atoms, times, SINGLE, has_box, damage, layout, steps)
+        with path.open("rb") as handle:
+            descriptor, size = handle.fileno(), path.stat().st_size
+            start = read_bytes(descriptor, 0, min(size, HEAD), path)
+            magic, n_atoms = (int.from_bytes(start[at : at + 4], "big", signed=True) for at in (0, 4))
+            if len(start) == HEAD and (magic not in (MAGIC, MAGIC_LARGE) or n_atoms < 1):
+                raise not_this_format(path, self.name, f"it begins with {start[:4]!r}")
+            if len(start) < HEAD:
+                return Scan(0, 0, damage=Damage("torn", 0, 0, size, 1))
+            found = find(path, descriptor, n_atoms)
+            if found.state == walk.CORRUPT and len(found) and not _sound(path, descriptor, found, n_atoms):
+                found = found.without_last()
+        damage = _damage(found)
+        has_box = len(found) > 0 and bool(found.boxed.all())
+        layout = {"offsets": np.append(found.offsets, found.end)}
+        return Scan(len(found), n_atoms, found.times.astype(np.float64), SINGLE, has_box, damage, layout, found.steps)
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         offsets = scan.layout["offsets"]
         rows = np.arange(frames.start, frames.stop, frames.step)
         begins, sizes = offsets[rows], offsets[rows + 1] - offsets[rows]
-        wanted = scan.n_atoms if atoms is None else int(atoms[-1]) + 1
-        take, decoded = sizes, scan.n_atoms  # all atoms are decoded, as only then it shows whether the bits end well
-        if scan.n_atoms > 500 and wanted < 0.6 * scan.n_atoms:  # the bits of the first atoms alone, with a margin
-            decoded = wanted
-            take = np.minimum(sizes, (sizes * (wanted / scan.n_atoms) * 1.25).astype(np.int64) + 512)
-        columns = np.full(decoded, -1, np.int64)
-        columns[slice(None) if atoms is None else atoms] = np.arange(decoded if atoms is None else len(atoms))
+        n_atoms, take = scan.n_atoms, int(sizes.max(initial=0))
+        chosen = np.empty(0, np.int64) if atoms is None else np.ascontiguousarray(atoms, np.int64)
+        last = n_atoms
+        if atoms is not None and n_atoms > _MANY and chosen[-1] + 1 < 0.6 * n_atoms:
+            last = int(chosen[-1]) + 1
+            take = int(sizes.mean() * _MARGIN * last / n_atoms) + 512
+        n_columns = n_atoms if atoms is None else len(chosen)
+        xyz = np.empty((len(rows), n_columns, 3), np.float32)
+        flat = xyz.reshape(len(rows), -1)
+        states, reach = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.float32)
+        boxes = np.zeros((len(rows), 9), np.float32)
         with path.open("rb") as handle:
-            data, starts = _fetch(handle.fileno(), begins, take, path)
-            xyz, short = _decode(data, starts, take, scan.n_atoms, columns, atoms)
-            if len(short) and take is not sizes:  # denser at the front than on average
-                whole, at = _fetch(handle.fileno(), begins[short], sizes[short], path)
-                xyz[short], again = _decode(whole, at, sizes[short], scan.n_atoms, columns, atoms)
-                short = short[again]
-        magic = _at(data, starts, 0).view(">i4").ravel()
-        counts = _at(data, starts, 4).view(">i4").ravel()
-        changed = ((magic != 1995) & (magic != 2023)) | (counts != scan.n_atoms)
-        if changed.any():
-            raise TrajectoryError(f"{path} was changed since it was opened; open it again")
-        if len(short):
-            bad = int(rows[short[0]])
-            text = f"{path}, frame {bad}: its compressed coordinates are corrupt; leave it out with stop={bad}"
-            raise CorruptFrameError.at(bad, text)
-        box = _at(data, starts, 16, 36).view(">f4").astype(np.float32).reshape(-1, 3, 3) if scan.has_box else None
-        return Frames(xyz, box)
+            descriptor = handle.fileno()
+
+            def work(first: int, after: int) -> None:
+                part = slice(first, after)
+                outputs = states[part], reach[part], boxes[part], flat[part]
+                walk.read(descriptor, begins[part], sizes[part], take, n_atoms, last, chosen, *outputs)
+
+            in_threads(work, len(rows), 12 * last * len(rows) + min(take * len(rows), int(sizes.sum())))
+        if states.any():
+            _refuse(path, rows, states)
+        return Frames(xyz, boxes.reshape(-1, 3, 3) if scan.has_box else None, float(reach.max(initial=0.0)))
 
 
-def _head(data: np.ndarray) -> np.void:
-    return np.frombuffer(data.tobytes(), _HEAD)[0]
+def _refuse(path: Path, rows: np.ndarray, states: np.ndarray) -> None:
+    """Raise the error for the first frame that is not good."""
+    first = int(np.argmax(states != walk.GOOD))
+    bad = int(rows[first])
+    if states[first] == walk.SHORT:
+        text = f"{path}, frame {bad}: its compressed coordinates are corrupt; leave it out with stop={bad}"
+        raise CorruptFrameError.at(bad, text)
+    what = "frame {} is not all there" if states[first] == walk.GONE else "frame {} is another one"
+    raise TrajectoryError(f"{path} was changed since it was opened ({what.format(bad)}); open it again")
 
 
-def _hop(data: np.ndarray) -> tuple[np.ndarray, int, int]:
-    offsets = np.empty(1024, np.int64)
-    count, end, state = bits.hop(data, offsets, 0, 0)
-    while state == -1:
-        offsets = np.concatenate([offsets, np.empty(max(len(offsets), 1024), np.int64)])
-        count, end, state = bits.hop(data, offsets, count, end)
-    return offsets[:count].copy(), int(end), int(state)
-
-
-def _at(data: np.ndarray, offsets: np.ndarray, field: int, width: int = 4) -> np.ndarray:
-    """Bytes ``[field, field + width)`` of each frame, shape (n_frames, width)."""
-    return data[(offsets + field)[:, None] + np.arange(width)]
-
-
-def _fetch(descriptor: int, begins: np.ndarray, sizes: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The frames' bytes, one behind the other in one buffer, and where each begins in it."""
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    data = np.zeros(int(starts[-1]) + _SPARE, np.uint8)
-    view = data.data
-    edges = np.flatnonzero(begins[1:] != begins[:-1] + sizes[:-1]) + 1  # neighbours in the file are read at once
-    for first, after in zip([0, *edges], [*edges, len(begins)], strict=True):
-        at, stop, source = int(starts[first]), int(starts[after]), int(begins[first])
-        while at < stop:
-            got = os.preadv(descriptor, [view[at:stop]], source)
-            if not got:
-                raise TrajectoryError(
-                    f"{path} ends at byte {source}: it was changed since it was opened; open it again"
-                )
-            at, source = at + got, source + got
-    return data, starts[:-1]
-
-
-def _decode(
-    data: np.ndarray, starts: np.ndarray, sizes: np.ndarray, n_atoms: int, columns: np.ndarray, atoms: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of each frame, and the numbers of those that could not be decoded."""
-    n_columns = n_atoms if atoms is None else len(atoms)
-    xyz = np.empty((len(starts), n_columns, 3), np.float32)
-    if n_atoms <= 9:  # so few are not compressed
-        raw = _at(data, starts, bits.HEAD, 12 * n_atoms).view(">f4").reshape(-1, n_atoms, 3)
-        xyz[:] = raw if atoms is None else raw[:, atoms]
-        return xyz, np.empty(0, np.int64)
-    used = np.empty(len(starts), np.int64)
-    bits.decode(data, starts, starts + sizes, n_atoms, columns, xyz, used)
-    wrong = used < 0
-    if len(columns) == n_atoms:
-        wrong |= used != _stated(data, starts)
-    return xyz, np.flatnonzero(wrong)
-
-
-def _stated(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Bytes of bit stream that each frame's header states."""
-    sizes = _at(data, starts, 88).view(">i4").ravel().astype(np.int64)
-    wide = _at(data, starts, 0).view(">i4").ravel() == 2023
-    if wide.any():
-        sizes[wide] = _at(data, starts[wide], 88, 8).view(">i8").ravel()
-    return sizes
-
-
-def _sound(data: np.ndarray, start: int, end: int, n_atoms: int) -> bool:
-    """Whether a frame is what its header says.
+def _sound(path: Path, descriptor: int, found: Found, n_atoms: int) -> bool:
+    """Whether the last frame is what its header says.
 
     The one before a corrupt place may be torn, with another frame behind it: then that one's header stands inside of it,
     or its bit stream does not end where it should.
     """
-    window = data[start + 4 : end + bits.HEAD].tobytes()
+    begin, size = int(found.offsets[-1]), found.end - int(found.offsets[-1])
+    window = read_bytes(descriptor, begin + 4, min(size + HEAD, found.size - begin) - 4, path)
     count = n_atoms.to_bytes(4, "big")
-    for magic in (1995, 2023):
+    for magic in (MAGIC, MAGIC_LARGE):
         at = window.find(magic.to_bytes(4, "big") + count)
-        while 0 <= at < end - start - 4:
+        while 0 <= at < size - 4:
             if window[at + 52 : at + 56] == count:
                 return False
             at = window.find(magic.to_bytes(4, "big") + count, at + 1)
     if n_atoms <= 9:
         return True
-    frame = np.concatenate([data[start:end], np.zeros(_SPARE, np.uint8)])
-    return not len(_decode(frame, np.zeros(1, np.int64), np.array([end - start]), n_atoms, np.arange(n_atoms), None)[1])
+    data = np.frombuffer(read_bytes(descriptor, begin, size, path) + bytes(SPARE), np.uint8).copy()
+    used = decode(data, 0, size, n_atoms, n_atoms, np.empty(3 * n_atoms, np.int32))[0]
+    return bool(used == walk.stated(data, 0))
 
 
-def _damage(state: int, n_frames: int, end: int, size: int) -> Damage | None:
-    lost = size - end
+def _damage(found: Found) -> Damage | None:
+    n_frames, end = len(found), found.end
+    lost = found.size - end
     if lost == 0:
         return None
-    mean = end / n_frames if n_frames else lost
-    if state == bits.TORN:
+    if found.state == walk.TORN:
         return Damage("torn", n_frames, end, lost, 1)
+    mean = end / n_frames if n_frames else lost
     return Damage("corrupt", n_frames, end, lost, max(1, round(lost / mean)))
