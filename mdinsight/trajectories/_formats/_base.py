@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar
 import mdtraj
 import numba
 import numpy as np
-from mdtraj.utils import lengths_and_angles_to_box_vectors
 
 from mdinsight.errors import FormatError, TrajectoryError
 from mdinsight.parallel import cores, ordered_map
@@ -26,6 +25,8 @@ from mdinsight.words import counted
 _log = logging.getLogger(__name__)
 _LEAST = 1 << 22
 """Bytes that it must be to be worth a thread of its own."""
+_NOTHING = 1e-6
+"""nm; a component of a box vector that is smaller is what rounding left of zero."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 SINGLE = 2.0**-24
@@ -204,14 +205,30 @@ def map_bytes(path: Path) -> np.ndarray:
 
 
 def box_from_cell(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
-    """Box vectors (n, 3, 3) float32 out of lengths (n, 3) in nm and angles (n, 3) in degrees; else zero."""
+    """Box vectors (n, 3, 3) float32 out of lengths (n, 3) in nm and angles (n, 3) in degrees.
+
+    The first lies along x, the second in the plane of x and y. They are zero where a length or an angle is, and NaN where the
+    numbers are those of no box. mdtraj has the same function, but with a loop in Python, which costs more than reading the
+    coordinates.
+    """
     lengths, angles = np.asarray(lengths, np.float64), np.asarray(angles, np.float64)
-    vectors = np.zeros((len(lengths), 3, 3), np.float32)
-    real = (lengths > 0).all(axis=1) & (angles > 0).all(axis=1)
-    if real.any():
-        columns = [*lengths[real].T, *angles[real].T]
-        vectors[real] = np.stack(lengths_and_angles_to_box_vectors(*columns), axis=1)
-    return vectors
+    vectors = np.zeros((len(lengths), 3, 3))
+    real: np.ndarray = (lengths != 0).all(axis=1) & (angles != 0).all(axis=1)
+    with np.errstate(invalid="ignore"):
+        lengths, angles = (
+            np.where(lengths > 0, lengths, np.nan),
+            np.where((angles > 0) & (angles < 180), angles, np.nan),
+        )
+    a, b, c = lengths[real].T
+    cos_a, cos_b, cos_c = np.cos(np.radians(angles[real])).T
+    sin_c = np.sin(np.radians(angles[real, 2]))
+    x, y = c * cos_b, c * (cos_a - cos_b * cos_c) / sin_c
+    rest = c * c - x * x - y * y
+    z = np.sqrt(rest, out=np.full_like(rest, np.nan), where=rest > 0)
+    nothing = np.zeros_like(a)
+    found = np.array([[a, nothing, nothing], [b * cos_c, b * sin_c, nothing], [x, y, z]]).transpose(2, 0, 1)
+    vectors[real] = np.where(np.abs(found) < _NOTHING, 0.0, found)
+    return vectors.astype(np.float32)
 
 
 NEVER = 1000.0

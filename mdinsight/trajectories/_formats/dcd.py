@@ -13,14 +13,18 @@ from mdinsight.trajectories._formats._base import (
     Frames,
     Scan,
     box_from_cell,
-    map_bytes,
     not_this_format,
-    read_bytes,
 )
+from mdinsight.trajectories._formats._records import Coordinates, read_fields, read_records
 
 AKMA = 0.04888821
 """ps in one unit of time of CHARMM."""
-_BLOCK = 1 << 20
+_CELL = (4, 48)
+"""The unit cell in a frame that has one: behind its record marker, six doubles."""
+_MARKED = 1 << 16
+"""Frames whose markers are checked at once."""
+_LONGEST_TITLE = 1 << 20
+_LONGEST_HEAD = 92 + 8 + _LONGEST_TITLE + 12
 _NO_AKMA = {
     b"WRITTEN BY LAMMPS": "LAMMPS, which stores its time step in the units of the run",
     b"CPPTRAJ GENERATED DCD": "cpptraj, which stores no time step",
@@ -47,6 +51,10 @@ class _Layout:
     def frame(self) -> int:
         return self.cell + (4 if self.fourth else 3) * self.record
 
+    def begins(self, frames: np.ndarray) -> np.ndarray:
+        """Bytes of the file at which the frames begin."""
+        return self.head + frames * self.frame
+
     def markers(self) -> list[tuple[int, int]]:
         """(position in a frame, value) of every record marker."""
         found = [(0, self.cell - 8), (self.cell - 4, self.cell - 8)] if self.cell else []
@@ -62,83 +70,71 @@ class DCD(Format):
     suffixes = (".dcd",)
 
     def scan(self, path: Path) -> Scan:
-        data = map_bytes(path)
-        layout = _header(path, data, self.name)
+        size = path.stat().st_size
+        with path.open("rb") as handle:
+            layout = _header(path, handle.read(_LONGEST_HEAD), self.name)
         if layout is None:
-            return Scan(0, 0, damage=Damage("torn", 0, 0, len(data), None, "its header is not whole"))
-        body = len(data) - layout.head
+            return Scan(0, 0, damage=Damage("torn", 0, 0, size, None, "its header is not whole"))
+        body = size - layout.head
         n_frames = good = body // layout.frame
-        for first in range(0, n_frames, max(1, _BLOCK // 64)):
-            last = min(n_frames, first + max(1, _BLOCK // 64))
-            right = _check(data, layout, first, last)
+        for first in range(0, n_frames, _MARKED):
+            right = _check(path, layout, first, min(n_frames, first + _MARKED))
             if not right.all():
                 good = first + int(np.argmin(right))
                 break
         damage = None
         end = layout.head + good * layout.frame
         if good < n_frames:
-            damage = Damage(
-                "corrupt", good, end, len(data) - end, n_frames - good, "its record markers are not in place"
-            )
-        elif end < len(data):
-            damage = Damage("torn", good, end, len(data) - end, 1)
+            damage = Damage("corrupt", good, end, size - end, n_frames - good, "its record markers are not in place")
+        elif end < size:
+            damage = Damage("torn", good, end, size - end, 1)
         times = None if layout.step is None else layout.begin + layout.step * np.arange(good)
-        has_box = (
-            good > 0 and layout.cell > 0 and bool(_box(data, layout, np.array([0, good - 1])).any(axis=(1, 2)).all())
-        )
+        has_box = False
+        if good and layout.cell:
+            ends = layout.begins(np.unique([0, good - 1]))
+            has_box = bool(_vectors(layout, *read_fields(path, ends, [_CELL])).any(axis=(1, 2)).all())
         note = f"it was written by {layout.writer}, so the time between frames is not known" if layout.writer else ""
         return Scan(good, layout.n_atoms, times, 1e-6, has_box, damage, {"layout": layout}, time_note=note)
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         layout: _Layout = scan.layout["layout"]
-        keep = slice(None) if atoms is None else atoms
-        xyz = np.empty((len(frames), layout.n_atoms if atoms is None else len(atoms), 3), np.float32)
-        cells = np.empty((len(frames), 6))
-        per_block = max(1, (8 * _BLOCK) // layout.frame) if frames.step == 1 else 1
-        with path.open("rb") as handle:
-            for row in range(0, len(frames), per_block):
-                part = frames[row : row + per_block]
-                raw = read_bytes(handle.fileno(), layout.head + part[0] * layout.frame, len(part) * layout.frame, path)
-                block = np.frombuffer(raw, np.uint8).reshape(len(part), layout.frame)
-                if scan.has_box:
-                    cells[row : row + len(part)] = _numbers(block, layout, 4, 48, "f8")
-                for axis in range(3):
-                    at = layout.cell + axis * layout.record + 4
-                    xyz[row : row + len(part), :, axis] = _numbers(block, layout, at, 4 * layout.n_atoms, "f4")[:, keep]
-        xyz *= np.float32(0.1)
-        return Frames(xyz, _vectors(cells) if scan.has_box else None)
+        where = Coordinates(layout.cell + 4, layout.record, 4, layout.order + "f4", 0.1)
+        atoms = np.arange(layout.n_atoms) if atoms is None else atoms
+        begins = layout.begins(np.arange(frames.start, frames.stop, frames.step))
+        xyz, cells = read_records(path, begins, where, atoms, [_CELL] if scan.has_box else [])
+        return Frames(xyz, _vectors(layout, cells[0]) if scan.has_box else None)
 
 
-def _header(path: Path, data: np.ndarray, name: str) -> _Layout | None:
+def _header(path: Path, data: bytes, name: str) -> _Layout | None:
     """The layout that the header tells, None where the header is torn."""
-    start = bytes(data[:8])
+    start = data[:8]
     if len(start) < 8:
         return None
     orders = [order for order in "<>" if int(np.frombuffer(start, order + "i4")[0]) == 84]
     if not orders or start[4:8] != b"CORD":
-        wide = start[:4] in (b"\0\0\0\0", b"\x54\0\0\0") and len(data) > 12 and bytes(data[8:12]) == b"CORD"
+        wide = start[:4] in (b"\0\0\0\0", b"\x54\0\0\0") and len(data) > 12 and data[8:12] == b"CORD"
         raise not_this_format(path, name, "its record markers have 8 bytes" if wide else f"it begins with {start!r}")
     order = orders[0]
     if len(data) < 92 + 8:
         return None
-    control = np.frombuffer(bytes(data[8:88]), order + "i4")
+    control = np.frombuffer(data[8:88], order + "i4")
     charmm = control[19] != 0
     if control[8] != 0:
         raise not_this_format(
             path, name, f"{control[8]} of its atoms are fixed, which is not read; convert it to one where none is"
         )
-    delta = np.frombuffer(bytes(data[44:52]), order + ("f4" if charmm else "f8"))[0]
-    title = int(np.frombuffer(bytes(data[92:96]), order + "i4")[0])
+    delta = np.frombuffer(data[44:52], order + ("f4" if charmm else "f8"))[0]
+    title = int(np.frombuffer(data[92:96], order + "i4")[0])
     at = 92 + 8 + title
-    if title < 4 or title > 1 << 20:
+    if title < 4 or title > _LONGEST_TITLE:
         raise not_this_format(path, name, "its title record is corrupt")
     if len(data) < at + 12:
         return None
-    first, n_atoms, last = (int(i) for i in np.frombuffer(bytes(data[at : at + 12]), order + "i4"))
+    first, n_atoms, last = (int(i) for i in np.frombuffer(data[at : at + 12], order + "i4"))
     if first != 4 or last != 4 or n_atoms < 1:
         raise not_this_format(path, name, "its record of the number of atoms is corrupt")
     every = int(control[2]) or 1
-    text = bytes(data[96 : 92 + 4 + title]).upper()
+    text = data[96 : 92 + 4 + title].upper()
     writer = next((why for name, why in _NO_AKMA.items() if name in text), "")
     known = not writer and np.isfinite(delta) and delta > 0
     known = known and not (delta == 1.0 and every == 1)  # mdtraj and VMD write 1, 1
@@ -148,33 +144,24 @@ def _header(path: Path, data: np.ndarray, name: str) -> _Layout | None:
     return _Layout(order, at + 12, n_atoms, cell, bool(charmm and control[11]), step, begin, writer)
 
 
-def _check(data: np.ndarray, layout: _Layout, first: int, last: int) -> np.ndarray:
+def _check(path: Path, layout: _Layout, first: int, last: int) -> np.ndarray:
     """Whether all record markers of the frames are in place."""
-    begin, end = (layout.head + i * layout.frame for i in (first, last))
-    block = data[begin:end].reshape(last - first, layout.frame)
+    markers = layout.markers()
+    found = read_fields(path, layout.begins(np.arange(first, last)), [(at, 4) for at, _ in markers])
     right = np.ones(last - first, bool)
-    for at, value in layout.markers():
-        right &= _numbers(block, layout, at, 4, "i4")[:, 0] == value
+    for raw, (_, value) in zip(found, markers, strict=True):
+        right &= raw.view(layout.order + "i4")[:, 0] == value
     return right
 
 
-def _numbers(block: np.ndarray, layout: _Layout, at: int, width: int, kind: str) -> np.ndarray:
-    return np.ascontiguousarray(block[:, at : at + width]).view(layout.order + kind)
-
-
-def _box(data: np.ndarray, layout: _Layout, frames: np.ndarray) -> np.ndarray:
-    begins = layout.head + frames * layout.frame
-    cells = data[(begins + 4)[:, None] + np.arange(48)].view(layout.order + "f8")
-    return _vectors(cells.astype(np.float64))
-
-
-def _vectors(cells: np.ndarray) -> np.ndarray:
+def _vectors(layout: _Layout, raw: np.ndarray) -> np.ndarray:
     """Box vectors in nm out of the six numbers of CHARMM's unit cell: A, gamma, B, beta, alpha, C."""
+    cells: np.ndarray = raw.view(layout.order + "f8").astype(np.float64)
     lengths, angles = cells[:, [0, 2, 5]] / 10.0, cells[:, [4, 3, 1]]
-    cosines = (np.abs(angles) <= 1.0).all(axis=1) & (lengths > 0).all(axis=1)
+    cosines: np.ndarray = (np.abs(angles) <= 1.0).all(axis=1) & (lengths > 0).all(axis=1)
     angles = np.where(cosines[:, None], 90.0 - np.degrees(np.arcsin(np.clip(angles, -1, 1))), angles)
     vectors = box_from_cell(lengths, angles)
-    shape = ~cosines & ((cells[:, [1, 3, 4]] < 0).any(axis=1) | (cells[:, [1, 3, 4]] > 180).any(axis=1))
+    shape: np.ndarray = ~cosines & ((cells[:, [1, 3, 4]] < 0).any(axis=1) | (cells[:, [1, 3, 4]] > 180).any(axis=1))
     for row in np.flatnonzero(shape):  # CHARMM since version 36: the symmetric matrix of the box
         a, b, c, d, e, f = cells[row] / 10.0
         matrix = np.array([[a, b, d], [b, c, e], [d, e, f]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,14 +21,14 @@ from mdinsight.trajectories._formats._base import (
     Frames,
     Scan,
     box_from_cell,
-    map_bytes,
     not_this_format,
-    read_bytes,
 )
+from mdinsight.trajectories._formats._records import Coordinates, read_fields, read_records
 
 _TYPES = {1: "i1", 2: "S1", 3: ">i2", 4: ">i4", 5: ">f4", 6: ">f8", 7: "u1", 8: ">u2", 9: ">u4", 10: ">i8", 11: ">u8"}
-_BLOCK = 1 << 23
 _WINDOW = 8
+_TOO_LARGE = (1 << 31) - 4
+"""From so many bytes on the size of a variable does not fit into its place in the header."""
 _CELL = ("cell_lengths", "cell_angles")
 
 
@@ -37,6 +39,11 @@ class _Variable:
     begin: int
     size: int
     attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """Bytes of one value."""
+        return np.dtype(self.kind).itemsize
 
 
 class AmberNetCDF(Format):
@@ -61,36 +68,16 @@ class AmberNetCDF(Format):
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         if "record" not in scan.layout:
             return _read4(path, scan, frames, atoms)
-        layout, record = scan.layout, scan.layout["record"]
-        first, last = (0, scan.n_atoms) if atoms is None else (int(atoms[0]), int(atoms[-1]) + 1)
-        keep = slice(None) if atoms is None else atoms - first
-        spans = {"coordinates": _span(layout["coordinates"], 3 * first, 3 * last)}
-        spans |= {name: _span(layout[name], 0, 3) for name in _CELL if scan.has_box}
-        low, high = min(begin for begin, _ in spans.values()), max(end for _, end in spans.values())
-        xyz = np.empty((len(frames), last - first if atoms is None else len(atoms), 3), np.float32)
-        cells = {name: np.empty((len(frames), 3)) for name in _CELL}
-        per_block = max(1, _BLOCK // record) if frames.step == 1 else 1
-        with path.open("rb") as handle:
-            for row in range(0, len(frames), per_block):
-                part = frames[row : row + per_block]
-                size = (len(part) - 1) * record + high - low
-                raw = read_bytes(handle.fileno(), part[0] * record + low, size, path)
-                for name, (begin, end) in spans.items():
-                    kind = np.dtype(layout[name].kind)
-                    shape = (len(part), (end - begin) // kind.itemsize)
-                    values = np.ndarray(shape, kind, raw, begin - low, (record, kind.itemsize))
-                    if name == "coordinates":
-                        xyz[row : row + len(part)] = values.reshape(len(part), -1, 3)[:, keep]
-                    else:
-                        cells[name][row : row + len(part)] = values
-        xyz *= np.float32(layout["scale"])
-        return Frames(xyz, _boxes(scan, cells["cell_lengths"], cells["cell_angles"]) if scan.has_box else None)
-
-
-def _span(variable: _Variable, first: int, last: int) -> tuple[int, int]:
-    """Bytes of the values from ``first`` to ``last`` in the first record."""
-    width = np.dtype(variable.kind).itemsize
-    return variable.begin + first * width, variable.begin + last * width
+        layout, coordinates = scan.layout, scan.layout["coordinates"]
+        width = coordinates.width
+        where = Coordinates(0, width, 3 * width, coordinates.kind, layout["scale"])
+        begins = coordinates.begin + layout["record"] * np.arange(frames.start, frames.stop, frames.step)
+        cells = [layout[name] for name in _CELL] if scan.has_box else []
+        fields = [(cell.begin - coordinates.begin, 3 * cell.width) for cell in cells]
+        atoms = np.arange(scan.n_atoms) if atoms is None else atoms
+        xyz, raw = read_records(path, begins, where, atoms, fields)
+        numbers = [row.view(cell.kind) for row, cell in zip(raw, cells, strict=True)]
+        return Frames(xyz, _boxes(scan, *numbers) if scan.has_box else None)
 
 
 class _Header:
@@ -98,25 +85,28 @@ class _Header:
 
     def __init__(self, handle: BinaryIO, version: int) -> None:
         self.handle = handle
+        self.size = os.fstat(handle.fileno()).st_size
         self.count = ">q" if version == 5 else ">i"
         self.offset = ">i" if version == 1 else ">q"
         self.n_records = self._number()
-        self.dims = [(self._name(), self._number()) for _ in range(self._list())]
+        if self.n_records < -1:
+            raise ValueError(f"it states {self.n_records} frames")
+        self.dims = [(self._name(), self._number()) for _ in range(self._list(10))]
         self.attributes = self._attributes()
         self.variables = {}
-        for _ in range(self._list()):
+        for _ in range(self._list(11)):
             name = self._name()
             dims = tuple(self._number() for _ in range(self._number()))
             attributes = self._attributes()
             kind = _TYPES[self._unpack(">i")]
             size, begin = self._number(), self._unpack(self.offset)
             self.variables[name] = _Variable(dims, kind, begin, size, attributes)
+        self.end = handle.tell()
 
     def _bytes(self, count: int) -> bytes:
-        data = self.handle.read(count)
-        if len(data) < count:
+        if not 0 <= count <= self.size - self.handle.tell():
             raise EOFError
-        return data
+        return self.handle.read(count)
 
     def _unpack(self, kind: str) -> int:
         return struct.unpack(kind, self._bytes(struct.calcsize(kind)))[0]
@@ -124,9 +114,11 @@ class _Header:
     def _number(self) -> int:
         return self._unpack(self.count)
 
-    def _list(self) -> int:
-        self._unpack(">i")  # the tag, 0 for an empty list
-        return self._number()
+    def _list(self, tag: int) -> int:
+        found, length = self._unpack(">i"), self._number()
+        if length < 0 or found not in (0, tag) or (length and not found):
+            raise ValueError(f"a list of {length} begins with {found} where {tag} should stand")
+        return length
 
     def _name(self) -> str:
         length = self._number()
@@ -134,7 +126,7 @@ class _Header:
 
     def _attributes(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for _ in range(self._list()):
+        for _ in range(self._list(12)):
             name = self._name()
             kind = np.dtype(_TYPES[self._unpack(">i")])
             count = self._number()
@@ -151,45 +143,81 @@ def _scan3(path: Path, header: _Header, name: str) -> Scan:
     records = {key: v for key, v in header.variables.items() if header.is_record(v)}
     if "coordinates" not in records:
         raise not_this_format(path, name, "it has no coordinates for each frame")
+    shapes = {key: tuple(header.dims[dim][1] for dim in v.dims[1:]) for key, v in records.items()}
     coordinates = records["coordinates"]
-    n_atoms = header.dims[coordinates.dims[1]][1]
-    size, begin = path.stat().st_size, min(v.begin for v in records.values())
-    record = sum((v.size + 3) // 4 * 4 for v in records.values())
-    whole, rest = divmod(max(0, size - begin), record)
-    stated = header.n_records
-    damage = None
-    n_frames = whole if stated <= 0 else min(whole, stated)
-    end = begin + n_frames * record
-    if stated > whole:
-        damage = Damage("torn", whole, end, size - end, stated - whole)
-    elif stated <= 0 < rest:
-        damage = Damage("torn", whole, end, rest, 1)
-    elif size - end > record // 2 and stated > 0:
-        detail = "its header does not count what follows"
-        damage = Damage("torn", n_frames, end, size - end, max(1, round((size - end) / record)), detail)
-    data = map_bytes(path)
-    layout: dict[str, object] = {"record": record}
-    layout |= {key: records[key] for key in ("coordinates", *_CELL) if key in records}
-    layout |= _scales({key: records[key].attributes for key in ("coordinates", *_CELL) if key in records})
+    if len(shapes["coordinates"]) != 2 or shapes["coordinates"][1] != 3 or coordinates.kind not in (">f4", ">f8"):
+        why = f"its coordinates are {coordinates.kind} of shape {shapes['coordinates']}, not float of (atoms, 3)"
+        raise not_this_format(path, name, why)
+    n_atoms = shapes["coordinates"][0]
+    begin, record = _tiled(path, header, records, shapes, name)
+    size = path.stat().st_size
+    n_frames, damage = _count(header.n_records, begin, record, size)
+    layout: dict[str, object] = {"record": record, "coordinates": coordinates}
+    if n_frames and all(key in records and shapes[key] == (3,) for key in _CELL):
+        layout |= {key: records[key] for key in _CELL}
+    layout |= _scales({key: records[key].attributes for key in ("coordinates", *_CELL) if key in layout})
     times = None
-    if "time" in records and n_frames:
-        kind = np.dtype(records["time"].kind)
-        at = records["time"].begin + record * np.arange(n_frames)
-        times = data[at[:, None] + np.arange(kind.itemsize)].view(kind).ravel().astype(np.float64)
-        times *= _time_scale(records["time"].attributes)
+    if "time" in records and shapes["time"] == () and n_frames:
+        time = records["time"]
+        times = _column(path, time, record, np.arange(n_frames), 1)[:, 0] * _time_scale(time.attributes)
         mad = _first_mad(times)
         if mad is not None:  # bytes are missing or too many in the record before, if its time stands ahead of them
-            n_frames = mad - 1 if mad and records["time"].begin <= coordinates.begin else mad
+            n_frames = mad - 1 if mad and time.begin <= coordinates.begin else mad
             times, end = times[:n_frames], begin + n_frames * record
             detail = "the times from there on make no sense"
             damage = Damage("corrupt", n_frames, end, size - end, max(1, round((size - end) / record)), detail)
     has_box = False
-    if n_frames and all(key in records for key in _CELL):
-        lengths = records["cell_lengths"]
-        kind = np.dtype(lengths.kind)
-        at = lengths.begin + record * np.array([0, n_frames - 1])
-        has_box = bool((data[at[:, None] + np.arange(3 * kind.itemsize)].view(kind) > 0).all())
+    if n_frames and "cell_lengths" in layout:
+        ends = np.unique([0, n_frames - 1])
+        has_box = bool((_column(path, records["cell_lengths"], record, ends, 3) > 0).all())
     return Scan(n_frames, n_atoms, times, SINGLE, has_box, damage, layout)
+
+
+def _column(path: Path, variable: _Variable, record: int, frames: np.ndarray, count: int) -> np.ndarray:
+    """The first values of a variable in each of the frames, float64 of shape (n, count)."""
+    raw = read_fields(path, variable.begin + record * frames, [(0, count * variable.width)])[0]
+    return raw.view(variable.kind).astype(np.float64)
+
+
+def _tiled(
+    path: Path, header: _Header, records: dict[str, _Variable], shapes: dict[str, tuple[int, ...]], name: str
+) -> tuple[int, int]:
+    """Where the records begin, and the bytes of one; the variables must fill it without gap or overlap.
+
+    Raises
+    ------
+    FormatError
+        If they do not: then a number of the header is not what was written.
+    """
+    first = at = min(v.begin for v in records.values())
+    for key, variable in sorted(records.items(), key=lambda item: item[1].begin):
+        size = (variable.width * math.prod(shapes[key]) + 3) // 4 * 4
+        if variable.begin != at or (variable.size != size and 0 <= variable.size < _TOO_LARGE):
+            why = f"its header is corrupt: {key} has {variable.size} bytes from byte {variable.begin} on"
+            raise not_this_format(
+                path, name, f"{why}, its dimensions and what stands before it make that {size} from {at}"
+            )
+        at += size
+    if first < header.end:
+        raise not_this_format(
+            path, name, f"its header is corrupt: the first frame begins at byte {first}, inside of it"
+        )
+    return first, at - first
+
+
+def _count(stated: int, begin: int, record: int, size: int) -> tuple[int, Damage | None]:
+    """Whole frames, and what is lost; ``stated`` is the number in the header, -1 or 0 where it was never written."""
+    whole, rest = divmod(max(0, size - begin), record)
+    n_frames = whole if stated <= 0 else min(whole, stated)
+    end = begin + n_frames * record
+    if stated > whole:
+        return n_frames, Damage("torn", whole, end, size - end, stated - whole)
+    if stated <= 0 < rest:
+        return n_frames, Damage("torn", whole, end, rest, 1)
+    if size > end:
+        detail = "its header does not count what follows"
+        return n_frames, Damage("torn", n_frames, end, size - end, max(1, round((size - end) / record)), detail)
+    return n_frames, None
 
 
 def _first_mad(times: np.ndarray) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -13,10 +14,9 @@ from mdinsight.trajectories._formats._base import (
     Format,
     Frames,
     Scan,
-    map_bytes,
     not_this_format,
-    read_bytes,
 )
+from mdinsight.trajectories._formats._records import Coordinates, read_fields, read_records
 
 _MAGIC = struct.pack(">iii", 1993, 13, 12) + b"GMX_trn_file"
 _SIZES = len(_MAGIC)  # then 10 sizes in bytes, natoms, step, nre, time, lambda
@@ -30,41 +30,43 @@ class TRR(Format):
     suffixes = (".trr",)
 
     def scan(self, path: Path) -> Scan:
-        data = map_bytes(path)
-        if bytes(data[: len(_MAGIC)]) != _MAGIC[: len(data)]:
-            raise not_this_format(path, self.name, f"it begins with {bytes(data[:4])!r}")
-        walk = _Walk(path, data)
-        walk.run()
+        with path.open("rb") as handle:
+            head = handle.read(len(_MAGIC))
+            if head != _MAGIC[: len(head)]:
+                raise not_this_format(path, self.name, f"it begins with {head[:4]!r}")
+            walk = _Walk(handle.fileno(), path.stat().st_size)
+            walk.run()
         times = np.array(walk.times, np.float64)
         error = 1e-12 if walk.width == 8 else SINGLE
-        layout = {"x": np.array(walk.x, np.int64), "box": np.array(walk.box, np.int64), "width": walk.width}
-        has_box = bool(walk.x) and all(at >= 0 and data[at : at + 9 * walk.width].any() for at in walk.box)
+        boxes = np.array(walk.box, np.int64)
+        layout = {"x": np.array(walk.x, np.int64), "box": boxes, "width": walk.width}
+        has_box = bool(walk.x) and min(walk.box) >= 0
+        if has_box:
+            has_box = bool(read_fields(path, boxes, [(0, 9 * walk.width)])[0].any(axis=1).all())
         steps = np.array(walk.steps, np.int32)
         return Scan(len(walk.x), max(walk.n_atoms, 0), times, error, has_box, walk.damage, layout, steps)
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
-        width = scan.layout["width"]
-        kind = f">f{width}"
-        first, last = (0, scan.n_atoms) if atoms is None else (int(atoms[0]), int(atoms[-1]) + 1)
-        keep = slice(None) if atoms is None else atoms - first
-        xyz = np.empty((len(frames), last - first if atoms is None else len(atoms), 3), np.float32)
-        box = np.empty((len(frames), 3, 3), np.float32) if scan.has_box else None
-        with path.open("rb") as handle:
-            for row, frame in enumerate(frames):
-                at = int(scan.layout["x"][frame]) + first * 3 * width
-                raw = read_bytes(handle.fileno(), at, (last - first) * 3 * width, path)
-                xyz[row] = np.frombuffer(raw, kind).reshape(-1, 3)[keep]
-                if box is not None:
-                    raw = read_bytes(handle.fileno(), int(scan.layout["box"][frame]), 9 * width, path)
-                    box[row] = np.frombuffer(raw, kind).reshape(3, 3)
+        width, rows = scan.layout["width"], slice(frames.start, frames.stop, frames.step)
+        begins = scan.layout["x"][rows]
+        where = Coordinates(0, width, 3 * width, f">f{width}", 1.0)
+        atoms = np.arange(scan.n_atoms) if atoms is None else atoms
+        back = (
+            scan.layout["box"][rows] - begins
+        )  # from the coordinates, the same in all frames but for those of odd writers
+        alike = scan.has_box and bool((back == back[0]).all())
+        xyz, fields = read_records(path, begins, where, atoms, [(int(back[0]), 9 * width)] if alike else [])
+        if scan.has_box and not alike:
+            fields = read_fields(path, scan.layout["box"][rows], [(0, 9 * width)])
+        box = fields[0].view(f">f{width}").astype(np.float32).reshape(-1, 3, 3) if scan.has_box else None
         return Frames(xyz, box)
 
 
 class _Walk:
     """One pass over the headers."""
 
-    def __init__(self, path: Path, data: np.ndarray) -> None:
-        self.path, self.data = path, data
+    def __init__(self, descriptor: int, size: int) -> None:
+        self.descriptor, self.size = descriptor, size
         self.n_atoms, self.width = -1, 4
         self.x: list[int] = []
         self.box: list[int] = []
@@ -74,9 +76,9 @@ class _Walk:
         self.damage: Damage | None = None
 
     def run(self) -> None:
-        at, size = 0, len(self.data)
+        at, size = 0, self.size
         while at < size:
-            head = bytes(self.data[at : at + _HEAD + 16])
+            head = os.pread(self.descriptor, _HEAD + 16, at)
             if head[: len(_MAGIC)] != _MAGIC[: len(head)]:
                 return self._corrupt(at)
             if len(head) < _HEAD:
@@ -106,14 +108,17 @@ class _Walk:
         return None
 
     def _torn(self, at: int) -> None:
-        self.damage = Damage("torn", len(self.x), at, len(self.data) - at, 1)
+        self.damage = Damage("torn", len(self.x), at, self.size - at, 1)
 
     def _corrupt(self, at: int) -> None:
         """The frame before may be torn, with another one behind it: then that one's magic stands inside of it."""
-        if self.begins and _MAGIC in bytes(self.data[self.begins[-1] + 4 : at + len(_MAGIC) - 1]):
+        if self.begins and _MAGIC in self._between(self.begins[-1] + 4, at + len(_MAGIC) - 1):
             at = self.begins.pop()
             for values in (self.x, self.box, self.times, self.steps):
                 values.pop()
-        mean = at / len(self.x) if self.x else len(self.data)
-        lost = len(self.data) - at
+        mean = at / len(self.x) if self.x else self.size
+        lost = self.size - at
         self.damage = Damage("corrupt", len(self.x), at, lost, max(1, round(lost / mean)))
+
+    def _between(self, begin: int, end: int) -> bytes:
+        return os.pread(self.descriptor, min(end, self.size) - begin, begin)

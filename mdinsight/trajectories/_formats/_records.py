@@ -1,0 +1,274 @@
+"""Frames that stand in a file uncompressed, each at a known byte: of these the wanted bytes alone are read.
+
+A file that is mapped into memory kills the process if it is cut short meanwhile, and a page that is touched for the first time
+costs more than the call that copies it. So the bytes are read, some ten kilobytes at once, and unpacked while they still are
+in the cache of the core; both in compiled code, without the interpreter lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numba import types
+
+from mdinsight.errors import TrajectoryError
+from mdinsight.trajectories._formats._base import in_threads, jit, read_bytes
+
+_GAP = 1 << 14
+"""Bytes between two wanted places; reading on over fewer costs less than another call."""
+_BLOCK = 1 << 16
+"""Bytes that are read before they are unpacked, if that many belong together."""
+
+_pread = types.ExternalFunction("pread", types.int64(types.int32, types.uintp, types.uintp, types.int64))
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Where the coordinates stand in a frame: that of an axis of an atom at ``begin + axis * i + atom * j``, in bytes.
+
+    ``kind`` is their type, float32 or float64 in either byte order; ``scale`` is nm in one of their units.
+    """
+
+    begin: int
+    axis: int
+    atom: int
+    kind: str
+    scale: float
+
+
+Field = tuple[int, int]
+"""Other bytes of a frame: where they begin, how many they are."""
+
+
+def read_records(
+    path: Path, begins: np.ndarray, where: Coordinates, atoms: np.ndarray, fields: Sequence[Field] = ()
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Coordinates, float32 of shape (n, n_atoms, 3) in nm, and the bytes of each field, uint8 of shape (n, size).
+
+    Parameters
+    ----------
+    path
+        The file.
+    begins
+        Byte of the file at which each wanted frame begins, increasing.
+    where
+        Where the coordinates stand in a frame.
+    atoms
+        Numbers of the wanted atoms, increasing.
+    fields
+        What else to read of each frame.
+
+    Raises
+    ------
+    TrajectoryError
+        If the file has become shorter since it was scanned.
+    """
+    plan = _Plan(begins, where, atoms, fields)
+    xyz = np.empty((len(begins), len(atoms), 3), np.float32)
+    rows = [np.empty((len(begins), size), np.uint8) for _, size in fields]
+    _run(path, plan, xyz, rows)
+    return xyz, rows
+
+
+def read_fields(path: Path, begins: np.ndarray, fields: Sequence[Field]) -> list[np.ndarray]:
+    """The bytes of some fields alone; see :func:`read_records`."""
+    return read_records(path, begins, Coordinates(0, 4, 12, "<f4", 1.0), np.empty(0, np.int64), fields)[1]
+
+
+class _Plan:
+    """The spans of bytes that are read of each frame, and where in the memory for one frame the values are found then."""
+
+    def __init__(self, begins: np.ndarray, where: Coordinates, atoms: np.ndarray, fields: Sequence[Field]) -> None:
+        kind = np.dtype(where.kind)
+        self.begins = np.ascontiguousarray(begins, np.int64)
+        self.scale, self.wide = where.scale, kind.itemsize == 8
+        self.swap = kind.newbyteorder("=") != kind
+        self.lows, self.sizes = _spans(
+            [*_ranges(where, atoms, kind.itemsize), *((at, at + size) for at, size in fields)]
+        )
+        phases = (self.lows - where.begin) % 4  # a coordinate is to begin at a whole word of the memory
+        widths = (phases + self.sizes + 3) // 4 * 4
+        self.places = phases + np.cumsum(widths) - widths
+        self.width = int(widths.sum())
+        steps = np.diff(self.begins)
+        self.joined = len(self.lows) == 1 and bool(((steps - self.sizes[0] <= _GAP) & (steps % 4 == 0)).all())
+        # packed: one table (dense: no table, but the word of the first value of each axis)
+        single = len(atoms) > 0 and int(atoms[-1]) - int(atoms[0]) == len(atoms) - 1 and not self.wide
+        self.dense = single and where.atom in (4, 12)
+        some = atoms[:1] if self.dense else atoms
+        bytes_of = where.begin + where.axis * np.arange(3)[:, None] + where.atom * np.asarray(some, np.int64)
+        self.index = (self._place(bytes_of) // 4).astype(np.int32)
+        self.together = where.atom != kind.itemsize
+        self.fields = self._place(np.array([at for at, _ in fields], np.int64))
+
+    def _place(self, at: np.ndarray) -> np.ndarray:
+        """Where in the memory a byte of the frame comes to stand."""
+        span = np.searchsorted(self.lows, at, side="right") - 1
+        return self.places[span] + at - self.lows[span]
+
+
+def _ranges(where: Coordinates, atoms: np.ndarray, width: int) -> list[tuple[int, int]]:
+    """Bytes of a frame with the wanted coordinates, cut where more than ``_GAP`` lie between two atoms."""
+    if not len(atoms):
+        return []
+    cuts = np.flatnonzero(np.diff(atoms) * where.atom > _GAP) + 1
+    firsts, lasts = atoms[np.concatenate([[0], cuts])], atoms[np.concatenate([cuts, [len(atoms)]]) - 1]
+    axes = (0,) if where.atom != width else (0, where.axis, 2 * where.axis)
+    return [
+        (where.begin + axis + where.atom * int(first), where.begin + axis + where.atom * (int(last) + 1))
+        for axis in axes
+        for first, last in zip(firsts, lasts, strict=True)
+    ]
+
+
+def _spans(ranges: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Begins and sizes of the ranges, those close to each other made one."""
+    spans: list[list[int]] = []
+    for low, high in sorted(ranges):
+        if spans and low - spans[-1][1] <= _GAP:
+            spans[-1][1] = max(high, spans[-1][1])
+        else:
+            spans.append([low, high])
+    table = np.array(spans, np.int64).reshape(-1, 2)
+    return table[:, 0].copy(), table[:, 1] - table[:, 0]
+
+
+def _run(path: Path, plan: _Plan, xyz: np.ndarray, rows: list[np.ndarray]) -> None:
+    """Read in pieces, in parallel where that pays."""
+    if not len(plan.lows):
+        return
+    raw = np.empty((len(xyz), sum(row.shape[1] for row in rows)), np.uint8)
+    places = np.concatenate(
+        [at + np.arange(row.shape[1]) for at, row in zip(plan.fields.tolist(), rows, strict=True)] or [()]
+    )
+    layout = (plan.lows, plan.sizes, plan.places, plan.width, plan.joined, places.astype(np.int64))
+    kind = (plan.index, plan.dense, plan.together, plan.wide, plan.swap, np.float64(plan.scale))
+
+    with path.open("rb") as handle:
+        descriptor = handle.fileno()
+
+        def work(first: int, last: int) -> None:
+            done = -1
+            while first < last:
+                if first == done:
+                    raise TrajectoryError(f"{path} cannot be read at byte {plan.begins[first]}")
+                done = first
+                first = _read(descriptor, plan.begins, first, last, layout, kind, xyz, raw)
+                if first < last:  # the same in Python, for the reason in words
+                    for begin in plan.begins[first:last].tolist():
+                        for low, size in zip(plan.lows.tolist(), plan.sizes.tolist(), strict=True):
+                            read_bytes(descriptor, begin + low, size, path)
+
+        in_threads(work, len(xyz), xyz.nbytes + len(xyz) * plan.width)
+    at = 0
+    for row in rows:
+        row[:] = raw[:, at : at + row.shape[1]]
+        at += row.shape[1]
+
+
+@jit
+def _fill(descriptor, memory, begin, size, offset):  # type: ignore[no-untyped-def]
+    """Read ``size`` bytes of the file from ``offset`` on, to byte ``begin`` of the memory; whether they were there."""
+    done = 0
+    while done < size:
+        got = _pread(descriptor, memory.ctypes.data + begin + done, size - done, offset + done)
+        if got <= 0:
+            return False
+        done += got
+    return True
+
+
+@jit
+def _read(descriptor, begins, first, last, layout, kind, xyz, raw):  # type: ignore[no-untyped-def]
+    """Frames ``first`` to ``last`` (left out); returns the first that could not be read, or ``last``."""
+    lows, sizes, places, width, joined, fields = layout
+    memory = np.empty(max(_BLOCK, width) // 4 + 2, np.uint32)
+    octets = memory.view(np.uint8)
+    while first < last:
+        after = first + 1
+        if joined:
+            while after < last and begins[after] - begins[first] + width <= _BLOCK:
+                after += 1
+            size = begins[after - 1] - begins[first] + sizes[0]
+            if not _fill(descriptor, octets, places[0], size, begins[first] + lows[0]):
+                return first
+        else:
+            after = min(last, first + max(1, _BLOCK // width))
+            for frame in range(first, after):
+                for i in range(len(lows)):
+                    at = (frame - first) * width + places[i]
+                    if not _fill(descriptor, octets, at, sizes[i], begins[frame] + lows[i]):
+                        return first
+        for frame in range(first, after):
+            at = begins[frame] - begins[first] if joined else (frame - first) * width
+            for i in range(len(fields)):
+                raw[frame, i] = octets[at + fields[i]]
+            _unpack(memory, at // 4, kind, xyz[frame].reshape(-1))
+        first = after
+    return last
+
+
+@jit
+def _unpack(memory, at, kind, out):  # type: ignore[no-untyped-def]
+    """One frame, (3 n) numbers, out of the words of the file from ``at`` on."""
+    index, dense, together, wide, swap, scale = kind
+    factor = np.float32(scale)
+    n = len(out) // 3
+    if wide:
+        for i in range(n):
+            for axis in range(3):
+                word = at + index[axis, i]
+                out[3 * i + axis] = np.float32(_double(memory[word], memory[word + 1], swap) * scale)
+    elif not dense:
+        for i in range(n):
+            for axis in range(3):
+                out[3 * i + axis] = _single(memory[at + index[axis, i]], swap) * factor
+    elif together:
+        _scaled(memory[at + index[0, 0] : at + index[0, 0] + 3 * n], swap, factor, out)
+    else:
+        x, y, z = at + index[0, 0], at + index[1, 0], at + index[2, 0]
+        _woven(memory[x : x + n], memory[y : y + n], memory[z : z + n], swap, factor, out)
+
+
+@jit
+def _swapped(word):  # type: ignore[no-untyped-def]
+    middle = ((word >> np.uint32(8)) & np.uint32(0xFF00)) | ((word << np.uint32(8)) & np.uint32(0xFF0000))
+    return np.uint32((word >> np.uint32(24)) | middle | (word << np.uint32(24)))
+
+
+@jit
+def _single(word, swap):  # type: ignore[no-untyped-def]
+    return np.uint32(_swapped(word) if swap else word).view(np.float32)
+
+
+@jit
+def _double(first, second, swap):  # type: ignore[no-untyped-def]
+    high, low = (_swapped(first), _swapped(second)) if swap else (second, first)
+    return np.uint64((np.uint64(high) << np.uint64(32)) | np.uint64(low)).view(np.float64)
+
+
+@jit
+def _scaled(words, swap, factor, out):  # type: ignore[no-untyped-def]
+    if swap:  # told apart outside of the loop, so that each loop runs in vector registers
+        for i in range(len(words)):
+            out[i] = _single(words[i], True) * factor
+    else:
+        for i in range(len(words)):
+            out[i] = _single(words[i], False) * factor
+
+
+@jit
+def _woven(x, y, z, swap, factor, out):  # type: ignore[no-untyped-def]
+    if swap:
+        for i in range(len(x)):
+            out[3 * i] = _single(x[i], True) * factor
+            out[3 * i + 1] = _single(y[i], True) * factor
+            out[3 * i + 2] = _single(z[i], True) * factor
+    else:
+        for i in range(len(x)):
+            out[3 * i] = _single(x[i], False) * factor
+            out[3 * i + 1] = _single(y[i], False) * factor
+            out[3 * i + 2] = _single(z[i], False) * factor
