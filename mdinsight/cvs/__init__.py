@@ -4,7 +4,9 @@
 >>> print(tica.model.explain(top=5))
 >>> Y = tica.transform(X)
 
-A network or a matrix found elsewhere becomes a coordinate with ``from_layers``, ``from_torch`` or ``from_linear``.
+Data larger than memory are fitted as a stream, ``TICA("10 ps").fit(features.stream(trajs))``, and several estimators in one pass
+over the files with ``fit_together``. A network or a matrix found elsewhere becomes a coordinate with ``from_layers``,
+``from_torch`` or ``from_linear``.
 """
 
 from mdinsight.cvs._explain import CoordinateMeaning, Explanation, FeatureShare, ResidueShare
@@ -15,6 +17,7 @@ from mdinsight.cvs._modules import from_torch
 from mdinsight.cvs._network import NetworkCV, Training
 from mdinsight.cvs._scan import Scan, scan
 from mdinsight.cvs._scoring import Score, score_cv
+from mdinsight.cvs._together import fit_together
 from mdinsight.cvs._vampnet import VAMPNet
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "Score",
     "Training",
     "VAMPNet",
+    "fit_together",
     "from_layers",
     "from_linear",
     "from_torch",

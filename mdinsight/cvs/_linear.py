@@ -27,7 +27,7 @@ from mdinsight.parallel import one_thread
 from mdinsight.passes import Consumer, until_whole
 from mdinsight.series import Rows, as_rows
 
-Sweep = Callable[[Sequence[tuple[Rows, Consumer]]], None]
+Sweep = Callable[[Sequence[tuple[Any, Consumer]]], None]
 _BLOCK_BYTES = 1 << 29
 """What the covariances of the bootstrap's blocks may take together; wide data get fewer blocks."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from mdinsight import units
 from mdinsight.cvs._columns import check_columns
 from mdinsight.cvs._explain import Explanation, explain
 from mdinsight.errors import ParameterError
+from mdinsight.passes import Collected, until_whole
 from mdinsight.records import Model
 from mdinsight.results import Estimate, Verdict
-from mdinsight.series import Column, TimeSeries, as_series
+from mdinsight.series import Column, Rows, TimeSeries, as_rows
 
 if TYPE_CHECKING:
     from mdinsight.cvs._base import CVEstimator
@@ -128,33 +130,32 @@ class CVModel(Model):
         """
         raise NotImplementedError
 
-    def transform(self, X: TimeSeries | np.ndarray | Sequence[np.ndarray]) -> Any:
+    @until_whole
+    def transform(self, X: Rows | np.ndarray | Sequence[np.ndarray]) -> Any:
         """Coordinates of each frame.
 
         Parameters
         ----------
         X
-            A TimeSeries or a list of arrays gives a :class:`TimeSeries` whose columns are named (``"TIC 1"``) and whose
-            ``definition`` is this model; one array (n_frames, n_features) gives one array (n_frames, dim).
+            A TimeSeries, a stream (in one pass over its files) or a list of arrays gives a :class:`TimeSeries` whose columns
+            are named (``"TIC 1"``) and whose ``definition`` is this model; one array (n_frames, n_features) one array.
 
         Raises
         ------
         SelectionError
             If the columns are not those that the model was fitted on; the message names which.
         """
-        series = as_series(X)
+        series = as_rows(X)
         self.check_columns(series)
-        rows = max(256, _CHUNK_VALUES // self.n_features)
-        arrays = []
-        for array in series.arrays:
-            pieces = [self.values(np.asarray(array[a : a + rows], np.float64)) for a in range(0, len(array), rows)]
-            arrays.append(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
+        rows = Collected(series.lengths, self.dim, np.float64, work=partial(_projected, self))
+        series.sweep([rows])
+        arrays = list(rows.arrays.values())
         if isinstance(X, np.ndarray):
             return arrays[0]
         columns = [Column(str(name), kind="cv") for name in self.get_feature_names_out()]
-        return series.with_arrays(arrays, columns, self)
+        return TimeSeries(arrays, series.dt, columns, series.origins, self)
 
-    def check_columns(self, series: TimeSeries) -> None:
+    def check_columns(self, series: Rows) -> None:
         """Refuse a series whose columns are not those of the model.
 
         Plain arrays have no names, so of those only the number of columns is checked. Columns of another topology
@@ -316,6 +317,11 @@ class CVModel(Model):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.summary().splitlines()[0]}, {self.hash[:12]}>"
+
+
+def _projected(model: CVModel, rows: np.ndarray) -> np.ndarray:
+    step = max(256, _CHUNK_VALUES // rows.shape[1])
+    return np.concatenate([model.values(rows[a : a + step].astype(float)) for a in range(0, len(rows), step)])
 
 
 class LinearCV(CVModel):

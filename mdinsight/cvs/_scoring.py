@@ -20,9 +20,10 @@ from mdinsight.cvs._models import CVModel, implied
 from mdinsight.cvs._moments import Moments, block_moments, combine
 from mdinsight.errors import DegenerateError, LagError, ParameterError, StatisticsWarning
 from mdinsight.parallel import Workers, one_thread, ordered_map
+from mdinsight.passes import until_whole
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
-from mdinsight.series import TimeSeries, as_series
+from mdinsight.series import Rows, TimeSeries, as_rows, as_series
 from mdinsight.words import counted
 
 _PAIRS_A_FUNCTION = 10
@@ -126,9 +127,10 @@ class Score(Record):
         )
 
 
+@until_whole
 def score_cv(
     estimator: CVEstimator,
-    X: TimeSeries | np.ndarray | Sequence[np.ndarray],
+    X: Rows | np.ndarray | Sequence[np.ndarray],
     folds: int = 5,
     lag: Any = None,
     seed: int = 0,
@@ -146,7 +148,7 @@ def score_cv(
     estimator
         Any of this room; it is not changed.
     X
-        TimeSeries, list of arrays (n_frames, n_features), or one array.
+        TimeSeries, list of arrays (n_frames, n_features), or one array; PCA, TICA and VAMP take a stream too.
     folds
         Number of folds, at least 2.
     lag
@@ -174,7 +176,7 @@ def score_cv(
     StatisticsWarning
         If a fold has too little data to be scored; it is left out of the mean.
     """
-    series = as_series(X)
+    series = as_rows(X) if isinstance(estimator, LinearEstimator) else as_series(X)
     scored_lag = scoring_lag(estimator, series, lag)
     fit_lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag)
     split = make_folds(series, max(scored_lag, fit_lag), folds, seed)
@@ -208,7 +210,7 @@ def _told(frames: float, dt: float | None) -> str:
     return f"{frames:.3g} frames" if dt is None else units.format_time(frames * dt)
 
 
-def scoring_lag(estimator: CVEstimator, series: TimeSeries, lag: Any) -> int:
+def scoring_lag(estimator: CVEstimator, series: Rows, lag: Any) -> int:
     """The lag in frames at which an estimator is scored."""
     if lag is None and estimator.lag is None:
         raise ParameterError(
@@ -251,7 +253,7 @@ def warn_of_gaps(test: np.ndarray) -> None:
 
 def fold_scores(
     estimator: CVEstimator,
-    series: TimeSeries,
+    series: Rows,
     split: Folds,
     fit_lag: int,
     lag: int,
@@ -272,20 +274,22 @@ def fold_scores(
     if isinstance(estimator, LinearEstimator):
         return _linear_scores(estimator, series, split, fit_lag, lag, dims)
     tasks = [(fold, dim) for fold in range(len(split)) for dim in dims]
-    results = list(ordered_map(partial(_fit_and_score, estimator, series, split, lag), tasks, workers))
+    results = list(ordered_map(partial(_fit_and_score, estimator, as_series(series), split, lag), tasks, workers))
     table = np.array(results, dtype=np.float64).reshape(len(split), len(dims), 4)
     counts = [int(np.nanmax(table[:, j, 0])) if np.isfinite(table[:, j, 0]).any() else 0 for j in range(len(dims))]
     return counts, table[:, :, 1], table[:, :, 2], table[:, 0, 3]
 
 
 def _linear_scores(
-    estimator: LinearEstimator, series: TimeSeries, split: Folds, fit_lag: int, lag: int, dims: Sequence[Any]
+    estimator: LinearEstimator, series: Rows, split: Folds, fit_lag: int, lag: int, dims: Sequence[Any]
 ) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray]:
     estimator.check()
-    scored = [block_moments(series, lag, [pairs_in(blocks, lag)])[0] for blocks in split.blocks]
+    reversible = estimator.kind != "VAMP"  # as CVModel.reversible
+    scored = block_moments(series, lag, [pairs_in(blocks, lag) for blocks in split.blocks], reversible=reversible)
     fitted = scored
     if fit_lag != lag:
-        fitted = [block_moments(series, fit_lag, [pairs_in(blocks, fit_lag)])[0] for blocks in split.blocks]
+        blocks_of_pairs = [pairs_in(blocks, fit_lag) for blocks in split.blocks]
+        fitted = block_moments(series, fit_lag, blocks_of_pairs, reversible=reversible)
     train, test = np.full((2, len(split), len(dims)), np.nan)
     slowest = np.full(len(split), np.nan)
     sizes = [0] * len(dims)
@@ -299,7 +303,6 @@ def _linear_scores(
         for j, dim in enumerate(dims):
             k = resolve_dim(dim, modes.values**2 if fit_lag else modes.values, warn=False)
             sizes[j] = max(sizes[j], k)
-            reversible = estimator.kind != "VAMP"  # as CVModel.reversible
             train[fold, j] = _projected_score(seen, modes.left[:, :k], modes.right[:, :k], reversible)
             test[fold, j] = _projected_score(unseen, modes.left[:, :k], modes.right[:, :k], reversible)
     return sizes, train, test, slowest

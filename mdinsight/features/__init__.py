@@ -19,7 +19,7 @@ from mdinsight.features._mdtraj import SASA, HydrogenBonds, SecondaryStructure
 from mdinsight.features._named import default_for, from_names
 from mdinsight.features._run import kernel_code, run_kernel
 from mdinsight.features._shape import RadiusOfGyration
-from mdinsight.features._stream import FeatureStream, sweep
+from mdinsight.features._stream import FeatureStream, streams, sweep
 from mdinsight.features._torsions import Torsions
 from mdinsight.files import cache_folder
 
@@ -50,5 +50,6 @@ __all__ = [
     "jit",
     "kernel_code",
     "run_kernel",
+    "streams",
     "sweep",
 ]

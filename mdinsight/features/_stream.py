@@ -150,7 +150,23 @@ def stream(
     progress: Progress = False,
 ) -> FeatureStream:
     """See :meth:`mdinsight.features.Definition.stream`."""
-    return FeatureStream(definition, Files.of(trajs, workers, None, progress), open_cache(definition, cache))
+    return streams([definition], trajs, workers, cache, progress)[0]
+
+
+def streams(
+    definitions: Sequence[Definition],
+    trajs: Any,
+    workers: Workers = None,
+    cache: bool | str | Path = True,
+    progress: Progress = False,
+) -> list[FeatureStream]:
+    """Streams of several feature sets over the same trajectories, which one pass can feed (see :func:`sweep`)."""
+    files = Files.of(trajs, workers, None, progress)
+    made: dict[str, FeatureStream] = {}
+    for definition in definitions:
+        if definition.hash not in made:
+            made[definition.hash] = FeatureStream(definition, files, open_cache(definition, cache))
+    return [made[definition.hash] for definition in definitions]
 
 
 def sweep(jobs: Sequence[tuple[FeatureStream, Consumer]]) -> None:

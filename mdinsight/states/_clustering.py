@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numba
 import numpy as np
 
 from mdinsight.errors import ParameterError
-from mdinsight.parallel import Workers, ordered_map
+from mdinsight.parallel import Workers
+from mdinsight.passes import Collected, until_whole
 from mdinsight.records import Model
-from mdinsight.series import Column, TimeSeries, as_series
+from mdinsight.series import Column, Rows, TimeSeries, as_rows
 
 STATE = Column("state", kind="state")
 
@@ -36,34 +38,28 @@ class Clustering(Model):
         """Number of states."""
         return len(self.centers)
 
-    def transform(
-        self, X: TimeSeries | np.ndarray | Sequence[np.ndarray], workers: Workers = 1, chunk: int = 50_000
-    ) -> TimeSeries:
+    @until_whole
+    def transform(self, X: Rows | np.ndarray | Sequence[np.ndarray], workers: Workers = None) -> TimeSeries:
         """The state of each frame: a ``TimeSeries`` of one int32 column named ``"state"``, its ``definition`` this
         clustering.
 
-        The result does not depend on ``workers`` or ``chunk``.
+        The result does not depend on ``workers``, by default one a core for large data; a stream brings its own.
 
         Raises
         ------
         ParameterError
             If ``X`` has another number of columns than the data that were clustered, or other columns.
         """
-        series = as_series(X)
+        series = as_rows(X)
         self._check(series)
-        pieces = [(i, start) for i, array in enumerate(series.arrays) for start in range(0, len(array), chunk)]
+        states = Collected(series.lengths, 1, np.int32, work=Nearest(self.centers))
+        if isinstance(series, TimeSeries):
+            series.sweep([states], workers)
+        else:
+            series.sweep([states])
+        return TimeSeries(list(states.arrays.values()), series.dt, (STATE,), series.origins, self)
 
-        def work(piece: tuple[int, int]) -> np.ndarray:
-            index, start = piece
-            rows = np.ascontiguousarray(series.arrays[index][start : start + chunk], dtype=np.float64)
-            return nearest(rows, self.centers)[0]
-
-        parts: list[list[np.ndarray]] = [[] for _ in series.arrays]
-        for (index, _), states in zip(pieces, ordered_map(work, pieces, workers), strict=True):
-            parts[index].append(states)
-        return series.with_arrays([np.concatenate(part) for part in parts], (STATE,), self)
-
-    def _check(self, series: TimeSeries) -> None:
+    def _check(self, series: Rows) -> None:
         if series.n_columns != self.centers.shape[1]:
             raise ParameterError(
                 f"the states were made in {self.centers.shape[1]} columns, these data have {series.n_columns}; "
@@ -74,6 +70,16 @@ class Clustering(Model):
                 "the states were made on another coordinate than these data: the two models differ; "
                 "transform with the coordinate that was clustered, or cluster again"
             )
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Rows to the number of the nearest centre: the work of a pass that transforms."""
+
+    centers: np.ndarray
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        return nearest(np.ascontiguousarray(rows, np.float64), self.centers)[0][:, None]
 
 
 @numba.njit(nogil=True, cache=True)

@@ -16,12 +16,15 @@ from mdinsight import seeds
 from mdinsight.errors import DegenerateError, ParameterError, StatisticsWarning
 from mdinsight.estimators import Estimator
 from mdinsight.parallel import one_thread
-from mdinsight.series import TimeSeries, as_series
+from mdinsight.passes import until_whole
+from mdinsight.series import Rows, TimeSeries, as_rows
 from mdinsight.states._clustering import STATE, Clustering, nearest
+from mdinsight.states._lloyd import Cells, Sample, lloyd
 
 logger = logging.getLogger(__name__)
 
-Data = TimeSeries | np.ndarray | Sequence[np.ndarray]
+Data = Rows | np.ndarray | Sequence[np.ndarray]
+_SAMPLE_BYTES = 64_000_000
 
 
 class _Clusterer(Estimator[Clustering]):
@@ -30,13 +33,21 @@ class _Clusterer(Estimator[Clustering]):
     def _centers(self, rows: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
+    def _streamed(self, series: Rows) -> tuple[np.ndarray, float]:
+        """Centres and inertia of rows that are not in memory."""
+        raise ParameterError(
+            f"{type(self).__name__} needs the coordinates in memory, and was given a {type(series).__name__}; give "
+            "model.transform(stream), a few coordinates of it, or take KMeans"
+        )
+
+    @until_whole
     def fit(self, X: Data, y: Any = None) -> Self:
         """Find the centres.
 
         Parameters
         ----------
         X
-            Coordinates: a ``TimeSeries``, an array (n_frames, n_columns), or a list of arrays.
+            Coordinates: a ``TimeSeries``, a stream, an array (n_frames, n_columns), or a list of arrays.
 
         Raises
         ------
@@ -45,18 +56,21 @@ class _Clusterer(Estimator[Clustering]):
         NonFiniteError
             If a value is NaN or infinite.
         """
-        series = as_series(X)
-        rows = np.ascontiguousarray(series.concatenated(), dtype=np.float64)
+        series = as_rows(X)
         # the order of sums over threads is not fixed in the libraries; one thread gives the same centres on any
         # number of cores
         with one_thread():
-            centers = np.ascontiguousarray(self._centers(rows), dtype=np.float64)
-        inertia = float(nearest(rows, centers)[1].sum())
+            if isinstance(series, TimeSeries):
+                rows = np.ascontiguousarray(series.concatenated(), dtype=np.float64)
+                centers = np.ascontiguousarray(self._centers(rows), dtype=np.float64)
+                inertia = float(nearest(rows, centers)[1].sum())
+            else:
+                centers, inertia = self._streamed(series)
         self.model_ = Clustering(
             centers, inertia, type(self).__name__, self.settings(), series.columns, series.definition
         )
         self.n_features_in_ = series.n_columns
-        logger.info("%s: %d states from %d frames", type(self).__name__, len(centers), len(rows))
+        logger.info("%s: %d states from %d frames", type(self).__name__, len(centers), series.n_frames)
         return self
 
     def transform(self, X: Data) -> TimeSeries:
@@ -89,6 +103,9 @@ class KMeans(_Clusterer):
 
     Notes
     -----
+    A stream is clustered in passes, one a round, to the centres that scikit-learn finds from the same start; that is made on
+    evenly spaced rows, at most 100,000 of them and 64 MB.
+
     k-means++: Arthur and Vassilvitskii, SODA 2007 (ISBN 978-0-898716-24-5); use in Markov models: 10.1063/1.3565032.
     """
 
@@ -110,12 +127,26 @@ class KMeans(_Clusterer):
             warnings.simplefilter("ignore", ConvergenceWarning)
             method.fit(rows)
         if method.n_iter_ >= self.max_iter:
-            warnings.warn(
-                f"k-means has not converged in max_iter={self.max_iter} rounds; raise it",
-                StatisticsWarning,
-                stacklevel=4,
-            )
+            self._warn()
         return method.cluster_centers_
+
+    def _streamed(self, series: Rows) -> tuple[np.ndarray, float]:
+        sample = _sample(series, 100_000)
+        _check_states(self.n_states, sample)
+        state = np.random.RandomState(seeds.integer(self.seed, "states.kmeans"))
+        found = [
+            lloyd(series, cluster.kmeans_plusplus(sample, self.n_states, random_state=state)[0], self.max_iter)
+            for _ in range(self.n_init)
+        ]
+        best = min(found, key=lambda one: one.inertia)
+        if not best.converged:
+            self._warn()
+        return best.centers, best.inertia
+
+    def _warn(self) -> None:
+        warnings.warn(
+            f"k-means has not converged in max_iter={self.max_iter} rounds; raise it", StatisticsWarning, stacklevel=5
+        )
 
 
 class MiniBatchKMeans(_Clusterer):
@@ -134,6 +165,8 @@ class MiniBatchKMeans(_Clusterer):
 
     Notes
     -----
+    Of a stream it takes its batches from evenly spaced rows, at most 500,000 of them and 64 MB.
+
     Sculley, WWW 2010, 10.1145/1772690.1772862.
     """
 
@@ -155,6 +188,12 @@ class MiniBatchKMeans(_Clusterer):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             return method.fit(rows).cluster_centers_
+
+    def _streamed(self, series: Rows) -> tuple[np.ndarray, float]:
+        centers = np.ascontiguousarray(self._centers(_sample(series, 500_000)), dtype=np.float64)
+        cells = Cells(centers)
+        series.sweep([cells])
+        return centers, cells.inertia
 
 
 class RegularSpace(_Clusterer):
@@ -207,6 +246,13 @@ class RegularSpace(_Clusterer):
             else:
                 large, best = middle, centers
         return best
+
+
+def _sample(series: Rows, most: int) -> np.ndarray:
+    """Evenly spaced rows (n, n_columns), at most so many."""
+    sample = Sample(series, max(1, min(most, _SAMPLE_BYTES // (8 * series.n_columns))))
+    series.sweep([sample])
+    return sample.rows
 
 
 def _regular(rows: np.ndarray, dmin: float, most: int) -> np.ndarray:
