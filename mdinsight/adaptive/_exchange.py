@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mdinsight.adaptive._history import History
-from mdinsight.adaptive._kinetics import Kinetics, Strata
+from mdinsight.adaptive._kinetics import Kinetics
 from mdinsight.errors import LagError, MdinsightWarning, ParameterError
-from mdinsight.msm import Passage, Swarms, swarm_passage, swarms
+from mdinsight.msm import Passage, swarm_passage
 from mdinsight.results import Estimate
 
 MOST = 0.9
@@ -138,7 +138,7 @@ def _lifetimes(
 
 def _escapes(history: History, kinetics: Kinetics, number: np.ndarray) -> Estimate:
     found: list[Passage | None] = []
-    paths = _paths(history)
+    paths = kinetics.swarms
     for state in number:
         others = [kinetics.cores[k] for k in number if k >= 0 and k != state]
         if state < 0 or not others or not len(kinetics.cores[state]):
@@ -162,18 +162,3 @@ def _escapes(history: History, kinetics: Kinetics, number: np.ndarray) -> Estima
         except (ParameterError, LagError):
             found.append(None)
     return _times(found)
-
-
-def _paths(history: History) -> Swarms:
-    """The latest two-way swarms, short and long, as paths through their cells."""
-    rounds = [d for d in history.decisions if d.kind == "kinetics" and history.pieces([d])]
-    last = rounds[-1]
-    rounds = [d for d in rounds[-2:] if d.round >= last.round - int(last.tasks[0]["phase"])]
-    strata: Strata = history.model(last, "strata")
-    coordinate = history.coordinate(last.version)
-    paths = [
-        strata.cells(np.asarray(coordinate.values(np.asarray(part)), np.float64))  # type: ignore[union-attr]
-        for piece in history.pieces(rounds)
-        for part in piece.parts
-    ]
-    return swarms(paths, np.array([len(path) // 2 for path in paths]), dt=history.plan.ps(last.tasks[0]["stride"]))

@@ -15,13 +15,14 @@ from mdinsight.adaptive._history import Decision, History
 from mdinsight.adaptive._learn import Metastable
 from mdinsight.adaptive._plan import SHARE, Plan
 from mdinsight.adaptive._policy import systematic
-from mdinsight.adaptive._weigh import Weighted, weigh
+from mdinsight.adaptive._weigh import Weighted, cell_weights, weigh
 from mdinsight.cvs import CVModel
 from mdinsight.errors import ConnectivityError, DegenerateError, LagError, MdinsightWarning, ParameterError
 from mdinsight.msm import (
     Passage,
     StratumWeights,
     SwarmModel,
+    Swarms,
     committor,
     stratum_weights,
     swarm_model,
@@ -50,7 +51,6 @@ _WIDTH, _HEIGHT = 0.3, 1.5
 _CEILING = 20.0
 _CORE = 0.9
 _SAMPLES = 100
-_BLOCKS = 10
 
 
 class Strata(Model):
@@ -280,6 +280,8 @@ class Kinetics:
         The Markov model of the swarms, with the cells' weights of the biased rounds; cells are its states.
     own
         The cells' weights from the swarms alone.
+    swarms
+        The paths through the cells.
     strata, state
         The cells, and the metastable state (n_cells,) of each.
     weights, samples
@@ -292,6 +294,7 @@ class Kinetics:
 
     model: SwarmModel
     own: StratumWeights | None
+    swarms: Swarms
     strata: Strata
     state: np.ndarray
     weights: np.ndarray
@@ -357,12 +360,17 @@ def _kinetics(plan: Plan, history: History, rounds: list[Decision], passages: bo
     before = next(d for d in reversed(history.decisions) if d.kind == "biased" and d.round < last.round)
     states: Metastable = history.model(before, "states")
     paths = [strata.cells(_values(coordinate, part)) for piece in history.pieces(rounds) for part in piece.parts]
+    state = _state_of(strata, states)
+    cells = strata.cells(_values(coordinate, weighted.features))
+    weights, samples = cell_weights(weighted, cells, strata.n, state[cells], _SAMPLES, plan.seed)
+    # a cell that one frame was in may have none any more when a longer run is weighed, by every other frame
+    paths = [path for path in paths if weights[path[len(path) // 2]] > 0]
+    if not paths:
+        return None
     found = swarms(paths, np.array([len(path) // 2 for path in paths]), dt=plan.ps(_stride(plan)))
-    weights, samples = _cell_weights(plan, weighted, strata.cells(_values(coordinate, weighted.features)), strata.n)
     covered = np.bincount([path[len(path) // 2] for path in paths], minlength=strata.n) > 0
     weights, samples = np.where(covered, weights, 0), np.where(covered, samples, 0)
     lag = (max(len(path) for path in paths) - 1) // 2
-    state = _state_of(strata, states)
     cores = tuple(_core(weights, state == i) for i in range(states.n))
     met = found.n_strata
     given: dict[str, Any] = {"weights": weights[:met], "weight_samples": samples[:, :met], "n_samples": _SAMPLES}
@@ -378,7 +386,7 @@ def _kinetics(plan: Plan, history: History, rounds: list[Decision], passages: bo
         except (ConnectivityError, LagError):
             own = None
         pairs = [[_passage(found, a, b, lag, given) if passages else None for b in cores] for a in cores]
-    return Kinetics(model, own, strata, state, weights, samples, cores, tuple(map(tuple, pairs)))
+    return Kinetics(model, own, found, strata, state, weights, samples, cores, tuple(map(tuple, pairs)))
 
 
 def _state_of(strata: Strata, states: Metastable) -> np.ndarray:
@@ -392,7 +400,7 @@ def _values(coordinate: CVModel, features: np.ndarray) -> np.ndarray:
     return np.asarray(coordinate.values(np.asarray(features)), np.float64)
 
 
-def _passage(found: Any, a: np.ndarray, b: np.ndarray, lag: int, given: dict[str, Any]) -> Passage | None:
+def _passage(found: Swarms, a: np.ndarray, b: np.ndarray, lag: int, given: dict[str, Any]) -> Passage | None:
     if a is b or not len(a) or not len(b):
         return None
     try:
@@ -407,19 +415,3 @@ def _core(weights: np.ndarray, inside: np.ndarray) -> np.ndarray:
     order = members[np.argsort(-weights[members], kind="stable")]
     share = np.cumsum(weights[order]) / max(float(weights[order].sum()), 1e-300)
     return np.sort(order[: int(np.searchsorted(share, _CORE)) + 1])
-
-
-def _cell_weights(plan: Plan, weighted: Weighted, cells: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The cells' weights and samples of them: a bootstrap over blocks of each walker's time."""
-    weights = weighted.model.weights
-    value = np.bincount(cells, weights, minlength=n)
-    blocks = np.empty(len(cells), dtype=np.int64)
-    count = 0
-    for run in np.unique(weighted.model.run):
-        rows = np.flatnonzero(weighted.model.run == run)
-        blocks[rows] = count + np.arange(len(rows)) * _BLOCKS // len(rows)
-        count += _BLOCKS
-    sums = np.bincount(blocks * n + cells, weights, minlength=count * n).reshape(count, n)
-    rng = seeds.generator(plan.seed, "cell weights")
-    drawn = rng.exponential(size=(_SAMPLES, count)) @ sums + 1e-300
-    return value / value.sum(), drawn / drawn.sum(axis=1, keepdims=True)

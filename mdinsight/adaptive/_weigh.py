@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mdinsight import seeds
 from mdinsight.adaptive._history import Decision, History, Piece
 from mdinsight.bias import Reweighting, free_energy_difference, mbar
 from mdinsight.errors import DegenerateError
@@ -16,6 +17,9 @@ from mdinsight.results import Estimate
 MOST_FRAMES = 20_000
 SETTLED = 1.0
 """kT by which the bias that a round's frames felt may differ, root mean square, from the bias at the round's beginning."""
+_WALKERS = 5
+"""From so many independent runs on, whole runs are left out one at a time; as in ``bias.free_energy_difference``."""
+_PIECES = 10
 RELAX = 0.05
 """Part of a segment left out at its beginning where the walker did not go on from its own end."""
 
@@ -167,3 +171,52 @@ def differences(weighted: Weighted, states: np.ndarray, n: int) -> tuple[np.ndar
         found.append(one)
         value[state], low[state], high[state] = float(one.value), float(one.low), float(one.high)
     return populations, Estimate(value, low, high, "kJ/mol"), tuple(found)
+
+
+def cell_weights(
+    weighted: Weighted, cells: np.ndarray, n: int, states: np.ndarray, n_samples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Equilibrium weights (n,) of cells, and samples (n_samples, n) of them.
+
+    The pieces of the data that the free energies of the states rest on (walkers, or blocks of time as long as a round trip)
+    are left out one at a time, and MBAR solved without each. The logarithms are drawn from the normal distribution with the
+    jackknife's covariance, widened as Student's t for so few pieces: so each difference of two cells has the interval that
+    ``free_energy_difference`` would give it.
+
+    Parameters
+    ----------
+    cells, states
+        (n_frames,) of the weighted frames: the cell of each, and the metastable state of that.
+    """
+    value = np.bincount(cells, weighted.model.weights, minlength=n)
+    value = value / value.sum()
+    pieces = _pieces(weighted, states)
+    count = int(pieces.max()) + 1
+    change = np.zeros((count, n))
+    for number in range(count):
+        keep = pieces != number
+        logs = weighted.model.reweigh(keep)[keep]
+        left = np.bincount(cells[keep], np.exp(logs - logs.max()), minlength=n)
+        change[number] = np.divide(left / left.sum(), value, out=np.ones(n), where=value > 0) - 1.0
+    rng = seeds.generator(seed, "cell weights")
+    normal = rng.standard_normal((n_samples, count)) * np.sqrt((count - 1) / count)
+    student = normal * np.sqrt((count - 1) / rng.chisquare(count - 1, n_samples))[:, None]
+    drawn = value * np.exp(np.clip(student @ (change - change.mean(axis=0)), -50.0, 50.0))
+    return value, drawn / drawn.sum(axis=1, keepdims=True)
+
+
+def _pieces(weighted: Weighted, states: np.ndarray) -> np.ndarray:
+    """(n_frames,) the piece of each frame: as few as any state's free energy has."""
+    used = np.unique(states, return_inverse=True)[1]
+    found = differences(weighted, used, int(used.max()) + 1)[2]
+    number = min((one.n_pieces for one in found if one is not None), default=_PIECES)
+    labels, run, sizes = np.unique(weighted.model.run, return_inverse=True, return_counts=True)
+    if len(labels) >= _WALKERS:
+        number = min(len(labels), max(_WALKERS, number))
+        return np.asarray(run * number // len(labels))
+    within = np.empty(len(run), dtype=np.int64)
+    for label in range(len(labels)):
+        within[run == label] = np.arange(sizes[label])
+    each = np.ceil(number * sizes / len(run)).astype(np.int64)
+    first = np.concatenate([[0], np.cumsum(each)[:-1]])
+    return np.asarray(first[run] + within * each[run] // sizes[run])

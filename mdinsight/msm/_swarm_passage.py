@@ -43,7 +43,7 @@ class Passage(Record):
         Part of what is still on the way that arrives per ps (or frame) in the second half of the lag, ``Estimate``.
     ratio
         The rate in the last quarter over that in the quarter before, ``Estimate``; 1 once the memory of the start is
-        lost. With third states, the mean time at the lag over that at half of it.
+        lost. If put together, the mean time at the lag over that at half of it.
     steps
         Times from the start, (n,) in frames.
     arrived
@@ -54,9 +54,9 @@ class Passage(Record):
         How many paths, by weight, show the passage.
     dt
         ps between frames, or None.
-    third
-        Whether other long-lived states are on the way (``elsewhere`` above 5 %), so that the mean time is put together
-        from many paths.
+    joined
+        Whether the mean time is put together from many paths, because there is no one rate of arrivals: other long-lived
+        states are on the way (``elsewhere`` above 5 %), none arrives within the lag, or the rate is not steady.
     """
 
     mfpt: Estimate
@@ -67,19 +67,23 @@ class Passage(Record):
     elsewhere: float
     effective: float
     dt: float | None
-    third: bool = False
+    joined: bool = False
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether ``ratio`` is 1, within its interval or a tenth."""
+        return bool(self.ratio.contains(1.0)) or abs(float(self.ratio.value) - 1.0) < FLAT
 
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Whether the rate has a plateau (with third states: whether the lag matters), and enough paths show it."""
+        """Whether the rate has a plateau (if put together: whether the lag matters), and enough paths show it."""
         lag = units.format_lag(int(self.steps[-1]), self.dt)
-        steady = bool(self.ratio.contains(1.0)) or abs(float(self.ratio.value) - 1.0) < FLAT
-        if self.third:
+        if self.joined:
             says = f"from half of {lag} to {lag} the mean time changes by a factor of {self.ratio}"
-            found = Verdict("lag", steady, says, "make the swarms longer, or take more and smaller states")
+            found = Verdict("lag", self.is_steady, says, "make the swarms longer, or take more and smaller states")
         else:
             says = f"the rate in the second half of {lag} changes by a factor of {self.ratio}"
             remedy = "make the swarms longer, or take smaller core sets inside the basins"
-            found = Verdict("plateau", steady, says, remedy)
+            found = Verdict("plateau", self.is_steady, says, remedy)
         says = f"the passage is shown by {self.effective:.3g} paths, by weight"
         return found, Verdict("paths", self.effective >= ENOUGH, says, "draw more starts between A and B")
 
@@ -130,10 +134,10 @@ def swarm_passage(
     is the sum of S up to the lag plus S(lag) / k. Nothing else is assumed.
 
     That needs A and B to be the cores of the only two long-lived basins. Where from more than 5 % of the equilibrium
-    neither is met within the lag, a way may rest in a third one, and there is no one rate. Then the times m of all
-    states follow from m_i = E_i[min(T, lag)] + sum over j of P_i(x_lag in j, T > lag) m_j, T the first visit of B: what
-    has not arrived within the lag goes on from the state where it is, as in a Markov model, but arrivals are seen at
-    every frame.
+    neither is met within the lag, a way may rest in a third one; where the rate is not steady or nothing arrives, the
+    way is longer than the lag. There is no one rate then, and the times m of all states follow from m_i =
+    E_i[min(T, lag)] + sum over j of P_i(x_lag in j, T > lag) m_j, T the first visit of B: what has not arrived within
+    the lag goes on from the state where it is, as in a Markov model, but arrivals are seen at every frame.
     """
     check_samples(n_samples, LEAST)
     frames = swarms.check_lag(lag)
@@ -160,20 +164,17 @@ def swarm_passage(
     if np.isnan(arrived).any():
         raise ParameterError(f"no window of the swarms begins in A={A!r}; give states that they visit")
     elsewhere = _elsewhere(found, source | target, strata)
-    if elsewhere > ELSEWHERE:  # whoever comes to B, from wherever
-        ahead, back = _labels(found, ~target, before, after)
-    per_path = found.per_path(np.where(ahead == 1, 0, -1), strata.weights)
-    per_path += found.per_path(np.where(back == 1, 0, -1), strata.weights)
-    made = _passage(swarms, steps, arrived, drawn, elsewhere, per_path)
-    if elsewhere <= ELSEWHERE:
+    made = _passage(swarms, steps, arrived, drawn, elsewhere, _shown_by(found, ahead, back, strata))
+    if elsewhere <= ELSEWHERE and np.isfinite(made.mfpt.value) and made.is_steady:
         return made
     with one_thread():
         half, whole = (_put_together(swarms, source, target, lag, strata, factors) for lag in (frames // 2, frames))
+    made = made.replace(effective=_shown_by(found, *_labels(found, ~target, before, after), strata))
     return _of_times(made, whole, half)
 
 
 def _passage(
-    swarms: Swarms, steps: np.ndarray, arrived: np.ndarray, drawn: np.ndarray, elsewhere: float, per_path: np.ndarray
+    swarms: Swarms, steps: np.ndarray, arrived: np.ndarray, drawn: np.ndarray, elsewhere: float, effective: float
 ) -> Passage:
     dt, unit = (1.0, "frames") if swarms.dt is None else (swarms.dt, "ps")
     last = steps[-1]
@@ -193,9 +194,16 @@ def _passage(
         steps,
         Estimate.from_samples(arrived, drawn),
         elsewhere,
-        float(per_path.sum() ** 2 / max((per_path**2).sum(), 1e-300)),
+        effective,
         swarms.dt,
     )
+
+
+def _shown_by(found: Windows, ahead: np.ndarray, back: np.ndarray, strata: StrataInUse) -> float:
+    """How many paths, by weight, arrive."""
+    given = found.per_path(np.where(ahead == 1, 0, -1), strata.weights)
+    given += found.per_path(np.where(back == 1, 0, -1), strata.weights)
+    return float(given.sum() ** 2 / max((given**2).sum(), 1e-300))
 
 
 def _put_together(
@@ -249,7 +257,7 @@ def _of_times(made: Passage, whole: np.ndarray, half: np.ndarray) -> Passage:
         mfpt=_with_infinite(whole[0] * dt, whole[1:] * dt, unit),
         ratio=Estimate.from_samples(ratio[0], ratio[1:]),
         effective=min(made.effective, worth),
-        third=True,
+        joined=True,
     )
 
 

@@ -181,3 +181,10 @@ def test_metastable_states_are_the_basins(run):
     around = wells[:, None] + np.random.default_rng(0).normal(0, 0.05, (2, 50, 2))
     for well, state in zip(around, found, strict=True):
         assert (states.assign(coordinate.values(well)) == state).mean() > 0.9
+
+
+def test_swarms_whose_cells_have_no_weighted_frame_any_more_are_left_out(run, monkeypatch):
+    monkeypatch.setattr("mdinsight.adaptive._weigh.MOST_FRAMES", 300)  # as when a run goes on for long
+    again = mdi.adaptive.look(run.history.store.path)
+    paths = sum(len(piece.parts) for piece in again.history.pieces(kind="kinetics"))
+    assert 0.5 * paths < len(kinetics_of(again.plan, again.history).swarms) < paths

@@ -300,7 +300,7 @@ def test_passage_needs_two_sets_and_finds_a_third_state() -> None:
     far = swarm_passage(data, [9], [56, 57], 4, CHAIN.weights)  # none comes so far in so short a time
     assert far.mfpt.contains(2.0 * CHAIN.mfpt(np.array([9]), np.array([56, 57])))
     found = swarm_passage(data, [6, 7], np.arange(24, 36), 20)  # the other well is reached from neither
-    assert found.third and found.elsewhere > 0.05
+    assert found.joined and found.elsewhere > 0.05
     lonely = swarms([np.array([0, 1, 0, 1, 0, 1])] * 9 + [np.full(6, 2)] * 9, [2] * 18)
     unreached = swarm_passage(lonely, [0], [2], 4, [0.4, 0.3, 0.3])
     assert np.isinf(unreached.mfpt.value) and np.isinf(unreached.mfpt.high)
@@ -339,7 +339,7 @@ def test_passage_through_a_third_long_lived_state() -> None:
             own = np.isin(strata, cores[source])
             exact = float(times[own] @ pi[own] / pi[own].sum())
             found = swarm_passage(data, cores[source], cores[target], REACH, np.bincount(strata, pi), n_samples=30)
-            assert found.third
+            assert found.joined
             held.append(bool(found.mfpt.contains(exact)))
             ratios.append(float(found.mfpt.value) / exact)
     assert np.mean(held) > 0.7 and np.median(ratios) == pytest.approx(1.0, abs=0.1)
