@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped,unused-ignore]
 from numba import types
@@ -41,7 +40,6 @@ LAST = len(_SIZES) - 1
 _WINDOW = 57
 """Bits that one load of eight bytes gives wherever they begin within a byte."""
 _U = np.uint64
-inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
 
 
 @intrinsic
@@ -74,7 +72,7 @@ def _high(typing: Any, a: Any, b: Any) -> Any:
     return types.uint64(types.uint64, types.uint64), generate
 
 
-@inlined
+@jit
 def int32(data, at):
     """The number of four bytes, highest first."""
     word = (np.uint32(data[at]) << np.uint32(24)) | (np.uint32(data[at + 1]) << np.uint32(16))
@@ -107,7 +105,7 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
 _FACTORS, _SHIFTS = _table()
 
 
-@inlined
+@jit
 def _bits(data, bit, count):
     """The number of up to 32 bits."""
     return np.int64((_load(data, bit >> 3) << _U(bit & 7)) >> _U(64 - count)) if count > 0 else np.int64(0)
@@ -137,14 +135,14 @@ def _long_division(data, bit, count, size1, size2):
     return digits[0] | (digits[1] << 8) | (digits[2] << 16) | (digits[3] << 24), y, z
 
 
-@inlined
+@jit
 def _packing(count):
     """How the bytes of a number of ``count`` bits lie: bits and mask of all but its last byte, bits that that one lacks."""
     full = (count - 1) >> 3
     return _U(8 * full), (_U(1) << _U(8 * full)) - _U(1), _U(8 - (count - 8 * full))
 
 
-@inlined
+@jit
 def _three(data, bit, full, mask, lacks, m1, s1, size1, m2, s2, size2):
     """Three integers stored as one number of at most 57 bits in mixed radix, its bytes lowest first."""
     found = _reversed(_load(data, bit >> 3) << _U(bit & 7))
@@ -187,7 +185,8 @@ def _ranges(data, at, low, sizes, widths):
         if sizes[i] <= 0 or sizes[i] > 0xFFFFFFFF:
             return -1, np.float32(0.0)
         widths[i] = _bit_length(sizes[i])
-    whole = widths.sum() if widths.max() > 24 else _product_bits(sizes)
+    wide = max(widths[0], widths[1], widths[2]) > 24
+    whole = widths[0] + widths[1] + widths[2] if wide else _product_bits(sizes)
     return whole, np.float32(1.0 / precision)
 
 
@@ -207,7 +206,7 @@ def decode(data, at, end, n_atoms, last, out):
     low0, low1, low2 = low[0], low[1], low[2]
     top0, top1, top2 = sizes[0] - 1, sizes[1] - 1, sizes[2] - 1
     reach = np.float32(max(-min(low0, low1, low2), low0 + top0, low1 + top1, low2 + top2)) * inverse
-    apart = widths.max() > 24
+    apart = max(widths[0], widths[1], widths[2]) > 24
     quick = not apart and whole <= _WINDOW and top1 > 0 and top2 > 0
     size1, size2 = _U(sizes[1]), _U(sizes[2])
     m1, s1 = reciprocal(sizes[1])

@@ -20,7 +20,6 @@ from mdinsight.trajectories._formats._xtc_bits import (
     MAGIC_LARGE,
     SPARE,
     decode,
-    inlined,
     int32,
 )
 
@@ -49,7 +48,7 @@ def _fill(descriptor, buffer, begin, count):
     return have
 
 
-@inlined
+@jit
 def _finite(data, at):
     """Whether a number of four bytes is neither infinite nor NaN."""
     return (int32(data, at) & 0x7F800000) != 0x7F800000
@@ -167,10 +166,12 @@ def read(descriptor, begins, sizes, take, n_atoms, last, atoms, states, reach, b
     """Read and decode frames, up to the atom before ``last``; it ends at the first that is not good.
 
     ``atoms`` are the ones wanted, none for all. The first ``take`` bytes of a frame are read, and more of it where they do not
-    reach. Fills for each frame GOOD | SHORT (its bits are not valid) | GONE | OTHER, the largest coordinate, the box, and
-    ``out``.
+    reach. Fills for each frame GOOD | SHORT (its bits are not valid) | GONE | OTHER, the largest coordinate, the bits of
+    the box, and ``out``.
     """
-    block = max(_BLOCK, sizes.max())
+    block = _BLOCK
+    for size in sizes:
+        block = max(block, size)
     buffer = np.empty(block + SPARE, np.uint8)
     numbers = np.empty(3 * (min(n_atoms, last + GROUP) if len(atoms) else 0), np.int32)
     frame = 0
@@ -181,27 +182,24 @@ def read(descriptor, begins, sizes, take, n_atoms, last, atoms, states, reach, b
                 break
             total += sizes[after]
             after += 1
-        if _fill(descriptor, buffer, begins[frame], total) != total:
-            states[frame] = GONE
-            return
+        there = _fill(descriptor, buffer, begins[frame], total)
         at = 0
         while frame < after:
             have = min(take, sizes[frame])
+            if at + have > there:
+                states[frame] = GONE
+                return
             if _length(buffer, at, sizes[frame], n_atoms) != sizes[frame]:
                 states[frame] = OTHER
                 return
             state, far = _frame(buffer, at, at + have, n_atoms, last, atoms, numbers, out[frame])
-            while state == SHORT and have < sizes[frame]:  # denser at the front than on average
-                have = take = min(2 * have, sizes[frame])
-                if _fill(descriptor, buffer, begins[frame], have) != have:
-                    states[frame] = GONE
-                    return
-                state, far = _frame(buffer, 0, have, n_atoms, last, atoms, numbers, out[frame])
+            if state == SHORT and have < sizes[frame]:  # denser at the front than on average: again, with more of it
+                take, after = 2 * have, frame
+                break
             states[frame], reach[frame] = state, far
             if state != GOOD:
                 return
-            bits = boxes[frame].view(np.int32)
             for i in range(9):
-                bits[i] = int32(buffer, at + 16 + 4 * i)
+                boxes[frame, i] = int32(buffer, at + 16 + 4 * i)
             at += have
             frame += 1

@@ -70,7 +70,7 @@ class XTC(Format):
 
             def work(first: int, after: int) -> None:
                 part = slice(first, after)
-                outputs = states[part], reach[part], boxes[part], flat[part]
+                outputs = states[part], reach[part], boxes.view(np.int32)[part], flat[part]
                 walk.read(descriptor, begins[part], sizes[part], take, n_atoms, last, chosen, *outputs)
 
             in_threads(work, len(rows), 12 * last * len(rows) + min(take * len(rows), int(sizes.sum())))
