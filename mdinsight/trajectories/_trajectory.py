@@ -155,8 +155,10 @@ class Trajectory:
             yield self.read_chunk(start, min(start + int(size), self.n_frames), chosen)
 
     def chunk_size(self, n_atoms: int | None = None) -> int:
-        """Rows that take about 32 MB."""
-        return max(1, min(10_000, _CHUNK_BYTES // (12 * max(1, n_atoms or self.n_atoms))))
+        """Rows that take about 32 MB, and whole blocks of the file where its frames are packed in blocks."""
+        size = max(1, min(10_000, _CHUNK_BYTES // (12 * max(1, n_atoms or self.n_atoms))))
+        block = self._source.scan.block
+        return size if self._frames.step > 1 or block > size else size // block * block
 
     def read_chunk(self, start: int, stop: int, atoms: Selection = None) -> Chunk:
         """Rows ``start`` to ``stop`` (left out).

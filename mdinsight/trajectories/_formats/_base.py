@@ -80,6 +80,8 @@ class Scan:
         Number of the integration step of each frame, int32 of shape (n_frames,); None where the file has none.
     time_note, box_note
         What a user should know about the times (left out where ``dt=`` is given) and about the box; mostly empty.
+    block
+        Frames that the file keeps together, so that to read some of them costs as much as to read all.
     """
 
     n_frames: int
@@ -92,6 +94,7 @@ class Scan:
     steps: np.ndarray | None = field(default=None, repr=False)
     time_note: str = ""
     box_note: str = ""
+    block: int = 1
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,7 @@ def map_bytes(path: Path) -> np.ndarray:
     return np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
 
 
+@np.errstate(all="ignore")
 def box_from_cell(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """Box vectors (n, 3, 3) float32 out of lengths (n, 3) in nm and angles (n, 3) in degrees.
 
@@ -212,23 +216,24 @@ def box_from_cell(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
     coordinates.
     """
     lengths, angles = np.asarray(lengths, np.float64), np.asarray(angles, np.float64)
-    vectors = np.zeros((len(lengths), 3, 3))
+    vectors = np.zeros((len(lengths), 3, 3), np.float32)
     real: np.ndarray = (lengths != 0).all(axis=1) & (angles != 0).all(axis=1)
-    with np.errstate(invalid="ignore"):
-        lengths, angles = (
-            np.where(lengths > 0, lengths, np.nan),
-            np.where((angles > 0) & (angles < 180), angles, np.nan),
-        )
-    a, b, c = lengths[real].T
-    cos_a, cos_b, cos_c = np.cos(np.radians(angles[real])).T
-    sin_c = np.sin(np.radians(angles[real, 2]))
+    lengths = np.where(lengths > 0, lengths, np.nan)
+    angles = np.where((angles > 0) & (angles < 180), angles, np.nan)
+    lengths, angles = lengths[real], angles[real]
+    if len(angles) and (angles == angles[0]).all():  # as nearly always
+        angles = angles[:1]
+    a, b, c = lengths.T
+    cos_a, cos_b, cos_c = np.cos(np.radians(angles)).T
+    sin_c = np.sin(np.radians(angles[:, 2]))
     x, y = c * cos_b, c * (cos_a - cos_b * cos_c) / sin_c
     rest = c * c - x * x - y * y
     z = np.sqrt(rest, out=np.full_like(rest, np.nan), where=rest > 0)
-    nothing = np.zeros_like(a)
-    found = np.array([[a, nothing, nothing], [b * cos_c, b * sin_c, nothing], [x, y, z]]).transpose(2, 0, 1)
-    vectors[real] = np.where(np.abs(found) < _NOTHING, 0.0, found)
-    return vectors.astype(np.float32)
+    found = np.zeros((len(a), 3, 3))
+    for (i, j), values in {(0, 0): a, (1, 0): b * cos_c, (1, 1): b * sin_c, (2, 0): x, (2, 1): y, (2, 2): z}.items():
+        found[:, i, j] = np.where(np.abs(values) < _NOTHING, 0.0, values)
+    vectors[real] = found
+    return vectors
 
 
 NEVER = 1000.0

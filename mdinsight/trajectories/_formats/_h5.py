@@ -103,6 +103,23 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
             padded.close()
 
 
+def read_atoms(data: h5py.Dataset, frames: range, atoms: np.ndarray | None, scale: float | np.float32) -> np.ndarray:
+    """Coordinates of chosen frames and atoms times ``scale``, float32; only chunks that hold some of them are unpacked."""
+    rows = slice(frames.start, frames.stop, frames.step)
+    if atoms is None:
+        found = data[rows]
+    else:
+        first, last = int(atoms[0]), int(atoms[-1]) + 1
+        found = data[rows, first:last]
+        found = found if last - first == len(atoms) else found[:, atoms - first]
+    return (found if scale == 1.0 else found * scale).astype(np.float32, copy=False)
+
+
+def together(data: h5py.Dataset) -> int:
+    """Frames that are packed together, so that none of them is read without the others."""
+    return int(data.chunks[0]) if data.chunks and data.chunks[0] > 0 else 1
+
+
 def whole_frames(path: Path, datasets: list[h5py.Dataset]) -> tuple[int, Damage | None]:
     """Frames that lie wholly inside the file in every data set, and what is lost of the others.
 

@@ -29,18 +29,19 @@ _pread = types.ExternalFunction("pread", types.int64(types.int32, types.uintp, t
 class Coordinates:
     """Where the coordinates stand in a frame: that of an axis of an atom at ``begin + axis * i + atom * j``, in bytes.
 
-    ``kind`` is their type, float32 or float64 in either byte order; ``scale`` is nm in one of their units.
+    ``kind`` is their type, float32 or float64 in either byte order; ``scale`` is nm in one of their units, and the product is
+    taken in its precision, before it is rounded to float32.
     """
 
     begin: int
     axis: int
     atom: int
     kind: str
-    scale: float
+    scale: float | np.float32
 
 
 Field = tuple[int, int]
-"""Other bytes of a frame: where they begin, how many they are."""
+"""Other bytes of a frame: where they begin, a multiple of four bytes from the coordinates; how many they are."""
 
 
 def read_records(
@@ -68,9 +69,12 @@ def read_records(
     """
     plan = _Plan(begins, where, atoms, fields)
     xyz = np.empty((len(begins), len(atoms), 3), np.float32)
-    rows = [np.empty((len(begins), size), np.uint8) for _, size in fields]
-    _run(path, plan, xyz, rows)
-    return xyz, rows
+    words = [(size + 3) // 4 for _, size in fields]
+    raw = np.empty((len(begins), sum(words)), np.uint32)
+    _run(path, plan, xyz, raw)
+    ends = np.cumsum(words)
+    columns = [np.ascontiguousarray(raw[:, end - n : end]).view(np.uint8) for n, end in zip(words, ends, strict=True)]
+    return xyz, [column[:, :size] for column, (_, size) in zip(columns, fields, strict=True)]
 
 
 def read_fields(path: Path, begins: np.ndarray, fields: Sequence[Field]) -> list[np.ndarray]:
@@ -85,6 +89,7 @@ class _Plan:
         kind = np.dtype(where.kind)
         self.begins = np.ascontiguousarray(begins, np.int64)
         self.scale, self.wide = where.scale, kind.itemsize == 8
+        self.single = not self.wide and isinstance(where.scale, np.float32)
         self.swap = kind.newbyteorder("=") != kind
         self.lows, self.sizes = _spans(
             [*_ranges(where, atoms, kind.itemsize), *((at, at + size) for at, size in fields)]
@@ -95,14 +100,14 @@ class _Plan:
         self.width = int(widths.sum())
         steps = np.diff(self.begins)
         self.joined = len(self.lows) == 1 and bool(((steps - self.sizes[0] <= _GAP) & (steps % 4 == 0)).all())
-        # packed: one table (dense: no table, but the word of the first value of each axis)
-        single = len(atoms) > 0 and int(atoms[-1]) - int(atoms[0]) == len(atoms) - 1 and not self.wide
-        self.dense = single and where.atom in (4, 12)
+        # where atoms stand side by side, the word of the first of them is enough
+        self.dense = len(atoms) > 0 and int(atoms[-1]) - int(atoms[0]) == len(atoms) - 1 and not self.wide
         some = atoms[:1] if self.dense else atoms
         bytes_of = where.begin + where.axis * np.arange(3)[:, None] + where.atom * np.asarray(some, np.int64)
         self.index = (self._place(bytes_of) // 4).astype(np.int32)
         self.together = where.atom != kind.itemsize
-        self.fields = self._place(np.array([at for at, _ in fields], np.int64))
+        words = [at + 4 * np.arange((size + 3) // 4) for at, size in fields]
+        self.fields = self._place(np.concatenate([np.empty(0, np.int64), *words])) // 4
 
     def _place(self, at: np.ndarray) -> np.ndarray:
         """Where in the memory a byte of the frame comes to stand."""
@@ -136,16 +141,12 @@ def _spans(ranges: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0].copy(), table[:, 1] - table[:, 0]
 
 
-def _run(path: Path, plan: _Plan, xyz: np.ndarray, rows: list[np.ndarray]) -> None:
+def _run(path: Path, plan: _Plan, xyz: np.ndarray, raw: np.ndarray) -> None:
     """Read in pieces, in parallel where that pays."""
     if not len(plan.lows):
         return
-    raw = np.empty((len(xyz), sum(row.shape[1] for row in rows)), np.uint8)
-    places = np.concatenate(
-        [at + np.arange(row.shape[1]) for at, row in zip(plan.fields.tolist(), rows, strict=True)] or [()]
-    )
-    layout = (plan.lows, plan.sizes, plan.places, plan.width, plan.joined, places.astype(np.int64))
-    kind = (plan.index, plan.dense, plan.together, plan.wide, plan.swap, np.float64(plan.scale))
+    layout = (plan.lows, plan.sizes, plan.places, plan.width, plan.joined, plan.fields)
+    kind = (plan.index, plan.dense, plan.together, plan.wide, plan.swap, plan.single, float(plan.scale))
 
     with path.open("rb") as handle:
         descriptor = handle.fileno()
@@ -163,10 +164,6 @@ def _run(path: Path, plan: _Plan, xyz: np.ndarray, rows: list[np.ndarray]) -> No
                             read_bytes(descriptor, begin + low, size, path)
 
         in_threads(work, len(xyz), xyz.nbytes + len(xyz) * plan.width)
-    at = 0
-    for row in rows:
-        row[:] = raw[:, at : at + row.shape[1]]
-        at += row.shape[1]
 
 
 @jit
@@ -205,7 +202,7 @@ def _read(descriptor, begins, first, last, layout, kind, xyz, raw):  # type: ign
         for frame in range(first, after):
             at = begins[frame] - begins[first] if joined else (frame - first) * width
             for i in range(len(fields)):
-                raw[frame, i] = octets[at + fields[i]]
+                raw[frame, i] = memory[at // 4 + fields[i]]
             _unpack(memory, at // 4, kind, xyz[frame].reshape(-1))
         first = after
     return last
@@ -214,8 +211,7 @@ def _read(descriptor, begins, first, last, layout, kind, xyz, raw):  # type: ign
 @jit
 def _unpack(memory, at, kind, out):  # type: ignore[no-untyped-def]
     """One frame, (3 n) numbers, out of the words of the file from ``at`` on."""
-    index, dense, together, wide, swap, scale = kind
-    factor = np.float32(scale)
+    index, dense, together, wide, swap, single, scale = kind
     n = len(out) // 3
     if wide:
         for i in range(n):
@@ -225,12 +221,12 @@ def _unpack(memory, at, kind, out):  # type: ignore[no-untyped-def]
     elif not dense:
         for i in range(n):
             for axis in range(3):
-                out[3 * i + axis] = _single(memory[at + index[axis, i]], swap) * factor
+                out[3 * i + axis] = _scaled(_single(memory[at + index[axis, i]], swap), single, scale)
     elif together:
-        _scaled(memory[at + index[0, 0] : at + index[0, 0] + 3 * n], swap, factor, out)
+        _copied(memory[at + index[0, 0] : at + index[0, 0] + 3 * n], swap, single, scale, out)
     else:
         x, y, z = at + index[0, 0], at + index[1, 0], at + index[2, 0]
-        _woven(memory[x : x + n], memory[y : y + n], memory[z : z + n], swap, factor, out)
+        _woven(memory[x : x + n], memory[y : y + n], memory[z : z + n], swap, single, scale, out)
 
 
 @jit
@@ -251,24 +247,19 @@ def _double(first, second, swap):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _scaled(words, swap, factor, out):  # type: ignore[no-untyped-def]
-    if swap:  # told apart outside of the loop, so that each loop runs in vector registers
-        for i in range(len(words)):
-            out[i] = _single(words[i], True) * factor
-    else:
-        for i in range(len(words)):
-            out[i] = _single(words[i], False) * factor
+def _scaled(number, single, scale):  # type: ignore[no-untyped-def]
+    return number * np.float32(scale) if single else np.float32(np.float64(number) * scale)
 
 
 @jit
-def _woven(x, y, z, swap, factor, out):  # type: ignore[no-untyped-def]
-    if swap:
-        for i in range(len(x)):
-            out[3 * i] = _single(x[i], True) * factor
-            out[3 * i + 1] = _single(y[i], True) * factor
-            out[3 * i + 2] = _single(z[i], True) * factor
-    else:
-        for i in range(len(x)):
-            out[3 * i] = _single(x[i], False) * factor
-            out[3 * i + 1] = _single(y[i], False) * factor
-            out[3 * i + 2] = _single(z[i], False) * factor
+def _copied(words, swap, single, scale, out):  # type: ignore[no-untyped-def]
+    for i in range(len(words)):
+        out[i] = _scaled(_single(words[i], swap), single, scale)
+
+
+@jit
+def _woven(x, y, z, swap, single, scale, out):  # type: ignore[no-untyped-def]
+    for i in range(len(x)):
+        out[3 * i] = _scaled(_single(x[i], swap), single, scale)
+        out[3 * i + 1] = _scaled(_single(y[i], swap), single, scale)
+        out[3 * i + 2] = _scaled(_single(z[i], swap), single, scale)

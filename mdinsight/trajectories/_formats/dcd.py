@@ -98,7 +98,7 @@ class DCD(Format):
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         layout: _Layout = scan.layout["layout"]
-        where = Coordinates(layout.cell + 4, layout.record, 4, layout.order + "f4", 0.1)
+        where = Coordinates(layout.cell + 4, layout.record, 4, layout.order + "f4", np.float32(0.1))
         atoms = np.arange(layout.n_atoms) if atoms is None else atoms
         begins = layout.begins(np.arange(frames.start, frames.stop, frames.step))
         xyz, cells = read_records(path, begins, where, atoms, [_CELL] if scan.has_box else [])
@@ -130,6 +130,8 @@ def _header(path: Path, data: bytes, name: str) -> _Layout | None:
         raise not_this_format(path, name, "its title record is corrupt")
     if len(data) < at + 12:
         return None
+    if [int(np.frombuffer(data[i : i + 4], order + "i4")[0]) for i in (88, at - 4)] != [84, title]:
+        raise not_this_format(path, name, "the records of its header do not end with their length")
     first, n_atoms, last = (int(i) for i in np.frombuffer(data[at : at + 12], order + "i4"))
     if first != 4 or last != 4 or n_atoms < 1:
         raise not_this_format(path, name, "its record of the number of atoms is corrupt")

@@ -17,7 +17,15 @@ from mdinsight.trajectories._formats._base import (
     not_this_format,
     unwrapped,
 )
-from mdinsight.trajectories._formats._h5 import attribute, length_scale, open_h5, time_scale, whole_frames
+from mdinsight.trajectories._formats._h5 import (
+    attribute,
+    length_scale,
+    open_h5,
+    read_atoms,
+    time_scale,
+    together,
+    whole_frames,
+)
 
 
 class H5MD(Format):
@@ -61,14 +69,14 @@ class H5MD(Format):
                 has_box = bool(np.any(data[0] if per_frame and n_frames else data[()]))
             layout["periodic"] = periodic = _periodic(group)
             note = direction_note(periodic) if has_box and not periodic.all() else ""
-            return Scan(n_frames, position.shape[1], times, error, has_box, damage, layout, box_note=note)
+            block = together(position)
+            return Scan(n_frames, position.shape[1], times, error, has_box, damage, layout, box_note=note, block=block)
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         rows = slice(frames.start, frames.stop, frames.step)
         layout = scan.layout
         with open_h5(path) as file:
-            xyz = file[layout["group"]]["position/value"][rows].astype(np.float32, copy=False)
-            xyz = (xyz if atoms is None else xyz[:, atoms]) * np.float32(layout["length"])
+            xyz = read_atoms(file[layout["group"]]["position/value"], frames, atoms, np.float32(layout["length"]))
             if not scan.has_box:
                 return Frames(xyz)
             data = file[layout["edges"]]

@@ -11,7 +11,15 @@ import numpy as np
 from mdtraj.core.element import virtual
 
 from mdinsight.trajectories._formats._base import SINGLE, Format, Frames, Scan, box_from_cell, not_this_format
-from mdinsight.trajectories._formats._h5 import attribute, length_scale, open_h5, time_scale, whole_frames
+from mdinsight.trajectories._formats._h5 import (
+    attribute,
+    length_scale,
+    open_h5,
+    read_atoms,
+    time_scale,
+    together,
+    whole_frames,
+)
 
 _CELL = ("cell_lengths", "cell_angles")
 
@@ -42,15 +50,13 @@ class MDTrajHDF5(Format):
             if "time" in names:
                 error = SINGLE if file["time"].dtype.itemsize == 4 else 1e-12
                 times = file["time"][:n_frames].astype(np.float64) * time_scale(attribute(file["time"], "units"), path)
-            return Scan(n_frames, coordinates.shape[1], times, error, has_box, damage, layout)
+            block = together(coordinates)
+            return Scan(n_frames, coordinates.shape[1], times, error, has_box, damage, layout, block=block)
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         rows = slice(frames.start, frames.stop, frames.step)
         with open_h5(path) as file:
-            xyz = file["coordinates"][rows].astype(np.float32, copy=False)
-            xyz = xyz if atoms is None else xyz[:, atoms]
-            if scan.layout["length"] != 1.0:
-                xyz = xyz * np.float32(scan.layout["length"])
+            xyz = read_atoms(file["coordinates"], frames, atoms, np.float32(scan.layout["length"]))
             box = (
                 box_from_cell(file["cell_lengths"][rows] * scan.layout["cell"], file["cell_angles"][rows])
                 if scan.has_box

@@ -23,6 +23,7 @@ from mdinsight.trajectories._formats._base import (
     box_from_cell,
     not_this_format,
 )
+from mdinsight.trajectories._formats._h5 import read_atoms, together
 from mdinsight.trajectories._formats._records import Coordinates, read_fields, read_records
 
 _TYPES = {1: "i1", 2: "S1", 3: ">i2", 4: ">i4", 5: ">f4", 6: ">f8", 7: "u1", 8: ">u2", 9: ">u4", 10: ">i8", 11: ">u8"}
@@ -170,7 +171,9 @@ def _scan3(path: Path, header: _Header, name: str) -> Scan:
     if n_frames and "cell_lengths" in layout:
         ends = np.unique([0, n_frames - 1])
         has_box = bool((_column(path, records["cell_lengths"], record, ends, 3) > 0).all())
-    return Scan(n_frames, n_atoms, times, SINGLE, has_box, damage, layout)
+    half = [key for key in _CELL if key in records] if "cell_lengths" not in layout else []
+    note = f"it has {' and '.join(half)} that make no box, so it is read without" if half and n_frames else ""
+    return Scan(n_frames, n_atoms, times, SINGLE, has_box, damage, layout, box_note=note)
 
 
 def _column(path: Path, variable: _Variable, record: int, frames: np.ndarray, count: int) -> np.ndarray:
@@ -260,15 +263,13 @@ def _scan4(path: Path, name: str) -> Scan:
             times = file["time"][:].astype(np.float64) * _time_scale(file["time"].attrs)
         has_box = all(key in file for key in _CELL) and n_frames > 0 and bool((file["cell_lengths"][0] > 0).all())
         layout = _scales({key: file[key].attrs for key in ("coordinates", *_CELL) if key in file})
-        return Scan(n_frames, n_atoms, times, SINGLE, has_box, None, layout)
+        return Scan(n_frames, n_atoms, times, SINGLE, has_box, None, layout, block=together(coordinates))
 
 
 def _read4(path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
     rows = slice(frames.start, frames.stop, frames.step)
-    scale = np.float32(scan.layout["scale"])
     with _open4(path) as file:
-        xyz = file["coordinates"][rows].astype(np.float32)
-        xyz = (xyz if atoms is None else xyz[:, atoms]) * scale
+        xyz = read_atoms(file["coordinates"], frames, atoms, np.float64(scan.layout["scale"]))
         return Frames(xyz, _boxes(scan, *(file[name][rows] for name in _CELL)) if scan.has_box else None)
 
 
