@@ -1,7 +1,12 @@
-"""What a worker process runs; importing it costs next to nothing, since each worker does."""
+"""What a worker process runs; importing it costs next to nothing, since each worker does.
+
+The tasks of a run are here too, and import the engine and the store where they need them: not the room of the loop, with all that
+it learns by, which no worker needs.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -11,12 +16,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 from mdinsight._version import __version__
-from mdinsight.errors import WorkerError
+from mdinsight.errors import InstabilityError, MdinsightError, WorkerError
 
 TaskFunction = Callable[[Any, dict[str, str]], Any]
 """A function of a payload and of the OpenMM platform properties of the slot that it runs in."""
@@ -70,6 +76,38 @@ def run_task(function: TaskFunction, payload: Any, properties: dict[str, str], f
             trace = "".join(traceback.format_exception(error))
             raise WorkerError(f"{type(error).__name__}: {error}\n{trace}") from None
         raise
+
+
+def prepare(payload: tuple[str, str, Any, int], properties: Mapping[str, str]) -> str:
+    """Minimise and equilibrate a system (run, name, system, seed) in whatever process this is; the staged folder of the run."""
+    from mdinsight.store import Store
+
+    path, name, system, seed = payload
+    store = Store.open(path)
+    folder = store.stage(name)
+    try:
+        system.prepared(seed).save(folder / "system.mdi")
+    except BaseException:
+        with suppress(MdinsightError):
+            store.discard(folder)  # so that what is left of it does not fill a disk any further
+        raise
+    return str(folder)
+
+
+def simulate(payload: tuple[str, Any, Any], properties: Mapping[str, str]) -> dict[str, Any]:
+    """Run one segment (run, system, segment) in whatever process this is, into a staged folder of the run."""
+    from mdinsight import engine
+    from mdinsight.store import Store
+
+    path, system, task = payload
+    folder = Store.open(path).stage(task.name)
+    try:
+        return {"folder": str(folder), "broken": "", "info": engine.run(system, task, folder, dict(properties))}
+    except InstabilityError as error:
+        # where it is kept, not where it was written: the same words, so the same bytes, whenever it is run
+        says = str(error).replace(str(folder), f"quarantine/{task.name}")
+        kept = json.loads((folder / "segment.json").read_text())
+        return {"folder": str(folder), "broken": says, "info": {"ps": kept["ps"]}}
 
 
 def sees(folder: Path, patience: float) -> bool:

@@ -12,6 +12,7 @@ from mdinsight.adaptive._plan import Plan
 from mdinsight.adaptive._weigh import Weighted, differences, weigh
 from mdinsight.cvs import CVModel
 from mdinsight.results import Estimate
+from mdinsight.words import counted
 
 
 def assess(plan: Plan, history: History) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def _figures(
 def _same_states(plan: Plan, rounds: list[Decision]) -> tuple[bool, str]:
     found = [d.found["states"] for d in rounds if d.found is not None][-plan.stop.rounds - 1 :]
     steady = len(found) > plan.stop.rounds and max(found) <= found[0]
-    return steady, f"{found[-1]} states; in the rounds before {', '.join(map(str, found[:-1])) or 'none'}"
+    return steady, f"{counted(found[-1], 'state')}; in the rounds before {', '.join(map(str, found[:-1])) or 'none'}"
 
 
 def _same_coordinate(plan: Plan, rounds: list[Decision]) -> tuple[bool, str]:
@@ -93,14 +94,14 @@ def _same_coordinate(plan: Plan, rounds: list[Decision]) -> tuple[bool, str]:
         if decision.version != rounds[-1].version:
             break
         age += 1
-    return age >= plan.stop.rounds, f"the coordinate is {age} rounds old"
+    return age >= plan.stop.rounds, f"the coordinate is {counted(age, 'round')} old"
 
 
 def _steady(plan: Plan, history: History, rounds: list[Decision], now: Estimate) -> tuple[bool, str]:
     """Against the free energies of ``stop.rounds`` rounds before, where the number of states was the same."""
     past = [d.found for d in rounds if d.found is not None and "free_energy" in d.found]
     if len(past) < plan.stop.rounds:
-        return False, f"{len(past)} rounds with free energies, {plan.stop.rounds} are asked for"
+        return False, f"{counted(len(past), 'round')} with free energies, {plan.stop.rounds} asked for"
     then = past[-plan.stop.rounds]
     if len(then["free_energy"]) != len(now):
         return False, "the number of states has changed"
@@ -109,7 +110,7 @@ def _steady(plan: Plan, history: History, rounds: list[Decision], now: Estimate)
         half = np.maximum(now.high - now.value, now.value - now.low)
     inside = bool((change <= half + 1e-12).all())  # NaN is not inside
     worst = float(np.nanmax(change)) if np.isfinite(change).any() else float("nan")
-    return inside, f"free energies changed by at most {worst:.2g} kJ/mol in {plan.stop.rounds} rounds"
+    return inside, f"free energies changed by at most {worst:.2g} kJ/mol in {counted(plan.stop.rounds, 'round')}"
 
 
 def _finite(values: np.ndarray) -> list[float | None]:

@@ -73,7 +73,7 @@ def rounds_of(history: History) -> tuple[Round, ...]:
     found, start = [], 0.0
     for decision in history.decisions:
         pieces = history.pieces([decision])
-        ps = float(sum(piece.ps for piece in pieces))
+        ps = history.ps_of([decision])
         known = decision.found or {}
         found.append(
             Round(
@@ -105,7 +105,7 @@ def _energies(known: dict[str, object]) -> Estimate | None:
 
 
 def cost_of(history: History) -> dict[str, float]:
-    """Simulated ps by kind of round, every committed segment counted."""
+    """Simulated ps by kind of round, everything counted."""
     found: dict[str, float] = {}
     for one in rounds_of(history):
         found[one.kind] = found.get(one.kind, 0.0) + one.ps

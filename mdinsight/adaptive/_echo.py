@@ -10,7 +10,7 @@ from mdinsight import units
 from mdinsight.adaptive import _kinds as kinds
 from mdinsight.adaptive._plan import Plan
 from mdinsight.errors import MdinsightError
-from mdinsight.features import Features, from_names
+from mdinsight.features import Definition, Features, from_names
 from mdinsight.records import Record
 
 
@@ -21,7 +21,7 @@ def to_yaml(plan: Plan, saved: str) -> str:
         "features": _features(plan, saved),
         "cv": _cv(plan),
         "bias": "none" if plan.bias is None else {"method": _name(plan.bias), **kinds.arguments_of(plan.bias)},
-        "policy": _single(plan.policy),
+        "policy": _policy(plan, saved),
         "explore": _single(plan.explore),
         "walkers": plan.walkers,
         "segment": _time(plan.segment),
@@ -55,20 +55,33 @@ def _about(plan: Plan) -> str:
 
 def _features(plan: Plan, saved: str) -> list[Any]:
     """The features by name, or, where names do not say it all, where they are saved."""
-    given = plan.features if isinstance(plan.features, Features) else Features((plan.features,))
+    return _by_name(plan.features) or [{"saved": saved}]
+
+
+def _by_name(definition: Definition) -> list[Any]:
+    """Features by name; nothing where names do not say it all."""
+    given = definition if isinstance(definition, Features) else Features((definition,))
     entries = [{_name(item): kinds.arguments_of(item)} for item in given.items]
     try:
         same = from_names(entries).hash == given.hash
     except (MdinsightError, TypeError):
         same = False
-    return entries if same else [{"saved": saved}]
+    return entries if same else []
+
+
+def _policy(plan: Plan, saved: str) -> str | dict[str, Any]:
+    towards = getattr(plan.policy, "towards", None)
+    if towards is None:
+        return _single(plan.policy)
+    entries = _by_name(towards)
+    if not entries:
+        return {"saved": saved}
+    return {_name(plan.policy): {**kinds.arguments_of(plan.policy), "towards": entries}}
 
 
 def _cv(plan: Plan) -> dict[str, Any]:
-    given = {key: kinds.as_lists(value) for key, value in plan.cv.parameters.items() if key != "seed"}
-    lag = given.pop("lag", None)
-    lag = "auto" if lag in (None, "auto") else _time(plan.lag)
-    return {"method": kinds.name_of(plan.cv.kind), "lag": lag, **given}
+    given = {key: kinds.as_lists(value) for key, value in plan.cv.parameters.items()}
+    return {"method": kinds.name_of(plan.cv.kind), **given, "lag": _time(plan.lag)}
 
 
 def _single(record: Record) -> str | dict[str, Any]:

@@ -26,7 +26,7 @@ from mdinsight.adaptive._plan import Plan
 from mdinsight.bias import BiasModel, Trace
 from mdinsight.cvs import CVModel
 from mdinsight.engine import System, deposits_of
-from mdinsight.features import Features
+from mdinsight.features import Definition, Features
 from mdinsight.records import load
 from mdinsight.results import Verdict
 from mdinsight.series import Column, Origin, TimeSeries
@@ -264,8 +264,15 @@ class History:
 
     @property
     def ps(self) -> float:
-        """Simulated time of all committed segments."""
-        return float(sum(piece.ps for piece in self.pieces()))
+        """Simulated time of all segments, those that broke down until they did."""
+        return self.ps_of(self.decisions)
+
+    def ps_of(self, decisions: Iterable[Decision]) -> float:
+        """The same of some decisions."""
+        chosen = list(decisions)
+        names = {name for decision in chosen for name in decision.names}
+        broken = [self.store.entry_of_quarantine(name) for name in self.store.quarantined() if name in names]
+        return float(sum(piece.ps for piece in self.pieces(chosen)) + sum(e.info.get("ps", 0.0) for e in broken))
 
     def frames(self, where: Iterable[tuple[str, int, int]]) -> tuple[np.ndarray, np.ndarray | None]:
         """Positions (n, n_atoms, 3) nm and boxes (n, 3, 3) of frames given as (segment, trajectory, frame)."""
@@ -288,6 +295,17 @@ class History:
         """Positions (n_frames, n_atoms, 3) of one trajectory, nm."""
         opened = trajectories.open(str(piece.file(trajectory)), top=self.plan.system.topology)[0]
         return np.asarray(opened.read_chunk(0, opened.n_frames).xyz)
+
+    def observed(self, piece: Piece, definition: Definition) -> list[np.ndarray]:
+        """(n_frames,) of each trajectory of a segment: features of one column, computed on its files."""
+
+        def compute() -> list[np.ndarray]:
+            top = self.plan.system.topology
+            opened = (trajectories.open(str(piece.file(number)), top=top) for number in range(len(piece.lengths)))
+            values = [definition.transform(each, workers=1, cache=False) for each in opened]
+            return [np.asarray(each.concatenated()[:, 0], np.float64) for each in values]
+
+        return self.remembered(("observed", piece.name, definition.hash), compute)  # type: ignore[no-any-return]
 
     def unbiased(self, skip: float = 0.0) -> TimeSeries | None:
         """Features of all unbiased trajectories at the system's temperature, without the first part of each.

@@ -16,7 +16,8 @@ from mdinsight.adaptive._policies import FAST, Diverse, Equilibrium, LeastCounts
 from mdinsight.adaptive._uncertainty import Uncertainty
 from mdinsight.bias import OPES, Metadynamics
 from mdinsight.errors import ParameterError
-from mdinsight.records import Record
+from mdinsight.features import from_names
+from mdinsight.records import Record, load
 
 Kinds = Mapping[str, Callable[..., Any]]
 
@@ -74,14 +75,30 @@ def bias_of(given: Any) -> Any:
 
 
 def policy_of(given: Any) -> Any:
-    """``"least_counts"`` or ``{"frontier": {"ceiling": 30}}``."""
+    """``"least_counts"``, ``{"frontier": {"ceiling": 30}}`` or ``{"saved": "plan.mdi"}``: that of a plan that was saved."""
+    if isinstance(given, Mapping) and set(given) == {"saved"}:
+        return getattr(load(given["saved"]), "policy", None)
     name, arguments = _single(given, POLICIES, "policy")
+    if "towards" in arguments:
+        arguments["towards"] = features_of(arguments["towards"])
     made = _made(POLICIES[name], arguments)
-    if "observable" in getattr(made, "needs", ()):
+    if "observable" in getattr(made, "needs", ()) and made.towards is None:
         raise ParameterError(
-            f"{name!r} needs an observable, and a plan names none; take 'frontier', 'uncertainty' or 'least_counts'"
+            f"{name!r} needs to know where to go; write {name}: {{towards: radius_of_gyration}} into a plan, features of one "
+            "column; or take 'frontier', 'uncertainty' or 'least_counts'"
         )
     return made
+
+
+def features_of(given: Any) -> Any:
+    """``"auto"``, or a list such as ``[{"torsions": "phi psi"}]`` or ``[{"saved": "features.mdi"}]``."""
+    if isinstance(given, str):
+        return given
+    saved = given[0].get("saved") if len(given) == 1 and isinstance(given[0], dict) else None
+    if saved is None:
+        return from_names(given)
+    found = load(saved)
+    return getattr(found, "features", found)
 
 
 def exploration_of(given: Any) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -15,22 +18,49 @@ from mdinsight.adaptive._policies import LeastCounts
 from mdinsight.adaptive._policy import Policy
 from mdinsight.bias import OPES, Potential
 from mdinsight.engine import System
-from mdinsight.errors import ParameterError, PlanError
-from mdinsight.features import Definition, default_for
-from mdinsight.records import Model, Record
+from mdinsight.errors import MdinsightError, ParameterError, PlanError
+from mdinsight.features import Definition, Features, default_for
+from mdinsight.records import Model, Record, plain
+from mdinsight.words import some
 
 FRAMES_PER_LAG = 10
 SHARE = 0.2
 """Part of the budget that the last swarms of a biased run get, half of it for the first of their two rounds."""
+LEARNERS = ("TICA", "VAMP", "VAMPNet")
 _MANY_RESIDUES = 12
 """More residues than these are not heated by default: what unfolds at 1500 K is not found again at 300 K."""
 
 
 class Learner(Record):
-    """A kind of coordinate and its parameters: what makes a fresh estimator for every round."""
+    """A kind of coordinate and its parameters: what makes a fresh estimator for every round.
+
+    Parameters
+    ----------
+    kind
+        ``"TICA"``, ``"VAMP"`` or ``"VAMPNet"``.
+    parameters
+        Of that class. What is left out has its default there, but ``lag`` and ``dim``, which are then chosen; ``seed`` is the
+        plan's. So a learner that was spelled out is the one that was left to its defaults.
+
+    Raises
+    ------
+    PlanError
+        If the kind or a parameter is not known.
+    """
 
     kind: str
     parameters: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.kind not in LEARNERS:
+            raise PlanError(f"cv={self.kind!r} is no kind of slow coordinate; give one of {', '.join(LEARNERS)}")
+        known = {n: p.default for n, p in inspect.signature(getattr(cvs, self.kind)).parameters.items() if n != "seed"}
+        given = {name: value for name, value in self.parameters.items() if name != "seed" and value is not None}
+        wrong = [name for name in given if name not in known]
+        if wrong:
+            raise PlanError(f"cv: {self.kind} has no parameter {some(wrong)}; it takes {', '.join(known)}")
+        object.__setattr__(self, "parameters", {**known, "lag": "auto", "dim": "auto", **given})
+        super().__post_init__()
 
     @classmethod
     def of(cls, estimator: Any) -> Learner:
@@ -44,19 +74,15 @@ class Learner(Record):
         if isinstance(estimator, Learner):
             return estimator
         kind = type(estimator).__name__
-        known = ("TICA", "VAMP", "VAMPNet")
-        if kind not in known or not hasattr(estimator, "get_params"):
+        if kind not in LEARNERS or not hasattr(estimator, "get_params"):
             raise PlanError(
-                f"cv={estimator!r} is no estimator of slow coordinates; give {', '.join(known)} of mdinsight.cvs"
+                f"cv={estimator!r} is no estimator of slow coordinates; give {', '.join(LEARNERS)} of mdinsight.cvs"
             )
         return cls(kind, dict(estimator.get_params()))
 
     def estimator(self, lag: int, dim: Any, seed: int) -> Any:
         """A fresh estimator with this lag (frames) and dimension."""
-        given = {**self.parameters, "lag": lag, "dim": dim}
-        if "seed" in given:
-            given["seed"] = seed
-        return getattr(cvs, self.kind)(**given)
+        return getattr(cvs, self.kind)(**{**self.parameters, "lag": lag, "dim": dim, "seed": seed})
 
 
 class Stop(Record):
@@ -138,7 +164,7 @@ class Plan(Model):
             raise PlanError(
                 f"system={type(self.system).__name__} is no system; make one with mdinsight.engine.System.from_pdb"
             )
-        self._put("cv", Learner.of(Learner("TICA", {"lag": "auto", "dim": "auto"}) if self.cv is None else self.cv))
+        self._put("cv", Learner("TICA", {}) if self.cv is None else Learner.of(self.cv))
         self._put("features", self._features())
         if isinstance(self.explore, str) and self.explore == "auto":
             residues = {self.system.topology.atom(int(i)).residue.index for i in self.system.solute}
@@ -164,9 +190,13 @@ class Plan(Model):
                 raise PlanError(f"{name}={value!r} is not possible; give an int of at least {least}")
         self._put("segment", units.time(self.segment, "segment"))
         if self.swarm == "auto":
-            given = self.cv.parameters.get("lag")
-            self._put("swarm", self.segment / 10 if given in (None, "auto") else 10 * units.time(given, "cv.lag"))
+            given = self.cv.parameters["lag"]
+            self._put("swarm", self.segment / 10 if given == "auto" else 10 * units.time(given, "cv.lag"))
         self._put("swarm", units.time(self.swarm, "swarm"))
+        self._put("cv", self.cv.replace(parameters={**self.cv.parameters, "lag": self.lag}))
+        for name in ("features", "bias", "policy", "explore"):
+            _refuse_unsaveable(name, getattr(self, name))
+        self._check_towards()
         super().__post_init__()
         self._check_times()
 
@@ -207,7 +237,7 @@ class Plan(Model):
     def _put(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    def _features(self) -> Definition:
+    def _features(self) -> Features:
         if isinstance(self.features, str) and self.features == "auto":
             return default_for(self.system.topology)
         if not isinstance(self.features, Definition):
@@ -216,7 +246,27 @@ class Plan(Model):
             raise PlanError(
                 f"{self.features.title} has no gradient, so no bias can push along it; leave it out, or bias=None"
             )
-        return self.features
+        return self.features if isinstance(self.features, Features) else Features((self.features,))
+
+    def _check_towards(self) -> None:
+        """What a policy goes towards is one column of this molecule."""
+        if "observable" not in getattr(self.policy, "needs", ()):
+            return
+        who, example = type(self.policy).__name__, "towards=RadiusOfGyration()"
+        towards = self.policy.towards
+        if towards is None:
+            raise PlanError(
+                f"policy={who} needs to know where to go; give e.g. {who}({example}), features of one column"
+            )
+        try:
+            names = [column.name for column in towards.columns(self.system.topology)]
+        except MdinsightError as error:
+            raise PlanError(f"policy={who}: towards={towards.title} does not fit the molecule: {error}") from error
+        if len(names) != 1:
+            raise PlanError(
+                f"policy={who}: towards={towards.title} has {len(names)} columns ({some(names)}); it takes one number for each "
+                f"frame: choose one, e.g. with .select({names[0]!r})"
+            )
 
     def _check_times(self) -> None:
         if self.segment < 10 * self.system.timestep:
@@ -232,8 +282,8 @@ class Plan(Model):
     @property
     def lag(self) -> float:
         """Lag time of the coordinate, ps."""
-        given = self.cv.parameters.get("lag")
-        return self.swarm / 10 if given in (None, "auto") else units.time(given, "cv.lag")
+        given = self.cv.parameters["lag"]
+        return self.swarm / 10 if given == "auto" else units.time(given, "cv.lag")
 
     @property
     def swarm_stride(self) -> int:
@@ -279,9 +329,10 @@ class Plan(Model):
 
     @property
     def least_budget(self) -> float:
-        """ps of the first exploration, the first swarm, one round and the last swarms' share."""
-        first = self.walkers * (self.explore_span + self.segment)
-        return first if self.bias is None else (first + self.swarms * self.swarm) / (1.0 - SHARE)
+        """ps of the first exploration, the first swarm, one round and the last swarms."""
+        from mdinsight.adaptive._cost import least
+
+        return least(self)
 
     def check_budget(self, ps: float) -> None:
         """Refuse a budget that does not pay for one round.
@@ -306,7 +357,7 @@ class Plan(Model):
                 "atoms": system.n_atoms,
                 **{name: getattr(system, name) for name in ("temperature", "timestep", "friction", "platform", "hash")},
             },
-            "features": f"{self.features!r}",
+            "features": " + ".join(f"{item!r}" for item in self.features.items),
             "features_hash": self.features.hash,
             "cv": {"kind": self.cv.kind, **_plain(self.cv.parameters)},
             **{name: _named(getattr(self, name)) for name in ("bias", "policy", "explore", "stop")},
@@ -314,8 +365,36 @@ class Plan(Model):
         }
 
 
+def _refuse_unsaveable(name: str, value: Any) -> None:
+    """A plan is saved with its run, and read by other processes: what these could not read is refused at once."""
+    if isinstance(value, tuple):
+        for item in value:
+            _refuse_unsaveable(name, item)
+    if not isinstance(value, Record):
+        return
+    kind = type(value)
+    home = kind.home if kind.home.split(".")[0] == "mdinsight" else ""
+    if not home or getattr(importlib.import_module(home), kind.__qualname__, None) is not kind:
+        raise PlanError(
+            f"{name}={kind.__name__} is a class of {kind.__module__}; a plan is saved with its run and read by other processes, "
+            "which know the classes of mdinsight alone: add it there (docs/adding_a_policy.md says how), or take one of those"
+        )
+    if value.unsaveable:
+        raise PlanError(f"{name}: {value.unsaveable}")
+    for part in fields(value):  # type: ignore[arg-type]
+        _refuse_unsaveable(name, getattr(value, part.name))
+
+
 def _named(record: Any) -> Any:
-    return "none" if record is None else {"kind": type(record).__name__, **record.to_dict()}
+    if record is None:
+        return "none"
+    content = {part.name: getattr(record, part.name) for part in fields(record)}  # type: ignore[arg-type]
+    features = {name: _features_told(value) for name, value in content.items() if isinstance(value, Features)}
+    return {"kind": type(record).__name__, **plain(content), **features}
+
+
+def _features_told(features: Features) -> dict[str, str]:
+    return {"columns": " + ".join(f"{item!r}" for item in features.items), "hash": features.hash}
 
 
 def _plain(value: Any) -> Any:

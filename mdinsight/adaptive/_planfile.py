@@ -13,8 +13,6 @@ from mdinsight import configs, units
 from mdinsight.adaptive import _kinds as kinds
 from mdinsight.adaptive._molecule import Molecule
 from mdinsight.adaptive._plan import Plan
-from mdinsight.features import from_names
-from mdinsight.records import load
 
 BUDGET = "10 ns"
 """Simulated time where nobody says how much."""
@@ -56,7 +54,7 @@ class PlanFile(configs.Section):
     @field_validator("features")
     @classmethod
     def _features(cls, value: Any) -> Any:
-        _features_of(value)
+        kinds.features_of(value)
         return value
 
     @field_validator("cv", "bias", "policy", "explore", "stop")
@@ -108,18 +106,8 @@ class PlanFile(configs.Section):
         return Plan(system=self.system.build(), **made)
 
 
-def _features_of(given: Any) -> Any:
-    if isinstance(given, str):
-        return given
-    saved = given[0].get("saved") if len(given) == 1 and isinstance(given[0], dict) else None
-    if saved is None:
-        return from_names(given)
-    found = load(saved)
-    return getattr(found, "features", found)
-
-
 _MADE: dict[str, Callable[[Any], Any]] = {
-    "features": _features_of,
+    "features": kinds.features_of,
     "cv": kinds.cv_of,
     "bias": kinds.bias_of,
     "policy": kinds.policy_of,
@@ -138,6 +126,8 @@ def _normal(content: Any, place: Callable[[str], str]) -> Any:
             del done[section]  # an empty section is its defaults
     if "features" in done:
         done["features"] = _saved_placed(configs.features_of(done["features"]), place)
+    if isinstance(done.get("policy"), Mapping):
+        done["policy"] = {str(key): _policy_placed(str(key), value, place) for key, value in done["policy"].items()}
     if isinstance(done.get("system"), Mapping):
         done["system"] = Molecule.normal(done["system"], place)
     return done
@@ -148,3 +138,11 @@ def _saved_placed(features: Any, place: Callable[[str], str]) -> Any:
         return features
     entries = configs.features_placed(features, place)
     return tuple({"saved": place(e["saved"])} if isinstance(e, dict) and "saved" in e else e for e in entries)
+
+
+def _policy_placed(name: str, arguments: Any, place: Callable[[str], str]) -> Any:
+    if name == "saved" and isinstance(arguments, str):
+        return place(arguments)
+    if isinstance(arguments, Mapping) and "towards" in arguments:
+        return {**arguments, "towards": _saved_placed(configs.features_of(arguments["towards"]), place)}
+    return arguments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from mdinsight.adaptive._cover import farthest_points
 from mdinsight.adaptive._frames import Frames
 from mdinsight.adaptive._policy import Policy, around, place, ranked, systematic
 from mdinsight.errors import ParameterError
+from mdinsight.features import Definition, Features
 
 
 class LeastCounts(Policy):
@@ -41,6 +42,9 @@ class FAST(Policy):
         ``"max"`` or ``"min"``: where the observable should go.
     alpha
         Weight of exploration, 0 for none; 1 gives it as much as the observable.
+    towards
+        The observable: features of one column, such as ``Distances(pairs=[(4, 20)])`` or ``RadiusOfGyration()``, with or
+        without a gradient. A run computes it on all frames from which walkers may start. A plan needs it.
 
     Raises
     ------
@@ -52,8 +56,13 @@ class FAST(Policy):
 
     direction: str = "max"
     alpha: float = 1.0
+    towards: Any = None
 
     def __post_init__(self) -> None:
+        if self.towards is not None and not isinstance(self.towards, Definition):
+            raise ParameterError(f"towards={self.towards!r} are no features; give e.g. RadiusOfGyration()")
+        if self.towards is not None and not isinstance(self.towards, Features):
+            self._set("towards", Features((self.towards,)))
         if self.direction not in ("max", "min"):
             raise ParameterError(f"direction={self.direction!r} is no direction; give 'max' or 'min'")
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, numbers.Real) or not 0 <= self.alpha < math.inf:

@@ -14,7 +14,7 @@ from mdinsight.records import Record
 _NEEDED = {
     "log_weights": ("the weight of each frame in the unbiased ensemble", "weigh the frames"),
     "counts": ("transitions of unbiased trajectories", "run unbiased swarms"),
-    "observable": ("one number for each frame", "name an observable in the plan"),
+    "observable": ("one number for each frame", "name one, as FAST(towards=...) does in a plan"),
 }
 
 

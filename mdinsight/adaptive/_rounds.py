@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mdinsight import seeds, units
+from mdinsight.adaptive import _cost as cost
 from mdinsight.adaptive._converge import assess
 from mdinsight.adaptive._ensemble import WeightedEnsemble
 from mdinsight.adaptive._explore import Hot, Pushed
@@ -18,16 +19,19 @@ from mdinsight.adaptive._history import Decision, History, Piece
 from mdinsight.adaptive._isomers import Isomers
 from mdinsight.adaptive._kinetics import is_half_done, plan_long_swarms, plan_swarms
 from mdinsight.adaptive._learn import SKIP, Learned, Metastable, learn, metastable
-from mdinsight.adaptive._plan import SHARE, Plan
+from mdinsight.adaptive._plan import Plan
 from mdinsight.adaptive._policies import Diverse, usable
+from mdinsight.adaptive._states import states_of
 from mdinsight.adaptive._unbiased import first_ensemble, learned_as_told, unbiased_round
 from mdinsight.adaptive._weigh import Weighted, weigh
 from mdinsight.bias import BiasModel, Coordinate
 from mdinsight.cvs import CVModel
 from mdinsight.errors import DegenerateError, PlanError
 from mdinsight.records import Model
-from mdinsight.words import counted
+from mdinsight.words import counted, some
 
+AGAIN = 2.0
+"""How many times the simulated time must grow until last swarms of which a verdict does not hold are made anew."""
 KEPT = 2
 """Times in a row that a relearned coordinate must be no better than the old before it is learned no more."""
 
@@ -58,34 +62,43 @@ def decide(plan: Plan, history: History, budget: float) -> Next | End:
     """
     done = history.decisions
     if not done:
-        ensemble = isinstance(plan.policy, WeightedEnsemble)
-        return _affordable(plan, 0.0, budget, Next(first_ensemble(plan) if ensemble else explore(plan)))
+        plan.check_budget(budget)
+        return Next(first_ensemble(plan) if isinstance(plan.policy, WeightedEnsemble) else explore(plan))
     last = done[-1]
     if not history.pieces([last]):
-        raise PlanError(f"all segments of round {last.round} broke down; see the folder quarantine for their states")
+        raise PlanError(_all_broken(plan, history, last))
     if plan.bias is None:
         return _unbiased(plan, history, budget)
     if last.kind == "explore":
-        return _affordable(plan, history.ps, budget, Next(first_swarm(plan, history)))
+        needed = cost.first_swarm(plan) + cost.biased(plan)
+        enough = cost.enough(plan, history.ps + needed)
+        return Next(first_swarm(plan, history)) if budget >= enough * 0.9999 else End(False, cost.told(budget, enough))
     if is_half_done(last):
-        return Next(*plan_long_swarms(plan, history, budget))
-    spent = history.ps
-    swept = any(d.kind == "kinetics" for d in done)
-    if last.kind == "kinetics" and last.found is not None and last.found["converged"]:
-        return End(True, "converged")
+        return Next(*plan_long_swarms(plan, history, cost.paid(plan, history, budget, 1)))
     state = None if last.kind == "swarm" else assess(plan, history)
-    if state is not None and state["converged"]:
-        return Next(*plan_swarms(plan, history, state, budget))
-    left = budget * 1.0001 - spent - SHARE * budget  # the last swarms must always be paid for
+    converged = state is not None and state["converged"]
+    wrong = _denied(plan, history) if converged and last.kind == "kinetics" else ()
+    if converged and last.kind == "kinetics" and not wrong:
+        return End(True, "converged, and every verdict holds; a larger budget adds nothing")
+    rest = budget * 1.0001 - history.ps
+    left = rest - cost.last_swarms(plan, budget)  # the last swarms must always be paid for
+    if converged and left >= 0 and _sweeps(history):
+        return Next(*plan_swarms(plan, history, state, cost.paid(plan, history, budget, 2)))  # type: ignore[arg-type]
     due = last.kind != "swarm" and _learns(history)
-    if due and _later_cost(plan) + _round_cost(plan) <= left:
+    if due and cost.relearning(plan) + cost.biased(plan) <= left:
         return Next(later_swarm(plan, history, state))
-    if _round_cost(plan) <= left:
+    if cost.biased(plan) <= left:
         return biased(plan, history, state)
-    fresh = last.kind == "biased" or (last.kind == "swarm" and not swept)
-    if fresh and left >= -1e-3 * budget and weigh(history) is not None:
-        return Next(*plan_swarms(plan, history, assess(plan, history), budget))
-    return End(False, f"the budget of {units.format_time(budget)} is spent")
+    fresh = last.kind == "biased" or (last.kind == "swarm" and not any(d.kind == "kinetics" for d in done))
+    weighed = weigh(history) is not None
+    if (
+        not weighed and cost.biased(plan) <= rest
+    ):  # without weights there is no place for swarms, so nothing to save for
+        return biased(plan, history, state)
+    if fresh and left >= -1e-3 * budget and weighed:
+        return Next(*plan_swarms(plan, history, assess(plan, history), cost.paid(plan, history, budget, 2)))
+    spent = cost.told(budget, cost.enough(plan, history.ps + cost.biased(plan)))
+    return End(False, f"converged, but NO for {', '.join(wrong)}, and {spent}" if wrong else spent)
 
 
 def _learns(history: History) -> bool:
@@ -94,32 +107,33 @@ def _learns(history: History) -> bool:
     return len(verdicts) < KEPT + 1 or any(verdicts[-KEPT:])
 
 
-def _later_cost(plan: Plan) -> float:
-    return _later(plan) * plan.ps(plan.swarm_steps)
+def _denied(plan: Plan, history: History) -> tuple[str, ...]:
+    """The verdicts on what is reported that do not hold: the rounds may agree, and the last swarms still deny them."""
+    return tuple(verdict.subject for verdict in states_of(plan, history).verdicts() if not verdict.holds)
 
 
-def _later(plan: Plan) -> int:
-    """Trajectories of a swarm that relearns."""
-    return max(5, plan.swarms // 2)
+def _sweeps(history: History) -> bool:
+    """Whether a run that has converged makes last swarms: the first, or new ones where a verdict denies those before."""
+    done = history.decisions
+    last = max((d.round for d in done if d.kind == "kinetics"), default=-1)
+    return last < 0 or history.ps >= AGAIN * history.ps_of(done[: last + 1])
 
 
-def _round_cost(plan: Plan) -> float:
-    return plan.walkers * plan.ps(plan.segment_steps)
-
-
-def _cost(plan: Plan, decision: Decision) -> float:
-    return float(sum(plan.ps(t["steps"]) * t["n"] * (2 if t.get("two_way") else 1) for t in decision.tasks))
-
-
-def _affordable(plan: Plan, spent: float, budget: float, planned: Next) -> Next | End:
-    if spent == 0.0 and budget < plan.least_budget:
-        raise PlanError(
-            f"budget={units.format_time(budget)} does not pay for one round of this plan, which takes "
-            f"{units.format_time(plan.least_budget)}; give more, fewer walkers, or shorter segments"
+def _all_broken(plan: Plan, history: History, last: Decision) -> str:
+    """What to do where no segment of a round is left."""
+    ways = [f"a time step of {units.format_time(plan.system.timestep / 2)}"]
+    if last.kind == "explore" and isinstance(plan.explore, Hot):
+        ways.append(
+            f"Hot(temperature={plan.explore.kelvin(plan.system.temperature) / 2:.0f}) or Plain() as exploration"
         )
-    if spent + _cost(plan, planned.decision) > budget * 1.0001:
-        return End(False, f"the budget of {units.format_time(budget)} is spent")
-    return planned
+    ways.append("a structure that was minimised and equilibrated longer (System.prepared)")
+    names = some([f"quarantine/{name}" for name in last.names])
+    return (
+        f"all segments of round {last.round} ({last.kind}) broke down; see {names} in {history.store.path} for their starts, the "
+        "system and what happened. This run cannot go on as it is: nothing can follow from that round. Begin a new run in "
+        f"another folder, with {', or '.join(ways)}. (If it was the fault of a device, move these folders out of quarantine and "
+        "resume: they are run once more)"
+    )
 
 
 # -- the rounds ----------------------------------------------------------------------------------------------------------
@@ -165,7 +179,7 @@ def later_swarm(plan: Plan, history: History, state: dict[str, Any] | None = Non
     """Unbiased trajectories from where the policy says, among all frames seen at the system's temperature."""
     last = history.decisions[-1]
     rows, frames = candidates(plan, history, last.version)
-    n = _later(plan)
+    n = cost.relearners(plan)
     chosen = usable(plan.policy, frames).choose(frames, n, seeds.generator(plan.seed, "swarm", len(history.decisions)))
     starts = [rows[int(i)] for i in chosen]
     made = _swarm(plan, len(history.decisions), starts, f"{n} trajectories to learn from", initial=False)
@@ -250,9 +264,8 @@ def _unbiased(plan: Plan, history: History, budget: float) -> Next | End:
         return rows, _spread(features)
 
     planned = Next(*unbiased_round(plan, history, frames, explored))
-    if history.ps + _cost(plan, planned.decision) > budget * 1.0001:
-        return End(False, f"the budget of {units.format_time(budget)} is spent")
-    return planned
+    needed = history.ps + cost.decided(plan, planned.decision)
+    return planned if needed <= budget * 1.0001 else End(False, cost.told(budget, cost.enough(plan, needed)))
 
 
 def _swarm(plan: Plan, number: int, starts: Sequence[tuple[str, int, int]], says: str, initial: bool) -> Decision:
@@ -289,13 +302,16 @@ def candidates(
     if model is None:
         raise DegenerateError("there is no coordinate yet; the decisions of this run were changed")
     rows: list[tuple[str, int, int]] = []
-    values, segments, labels = [], [], []
+    values, segments, labels, observable = [], [], [], []
+    towards = getattr(plan.policy, "towards", None)
     count = 0
     pieces = [piece for piece in history.pieces() if piece.kind in ("swarm", "biased")]
     for number, piece in enumerate(pieces):
         for trajectory, part in enumerate(piece.parts):
             first = int(SKIP * len(part)) if piece.kind == "swarm" else 0
             values.append(np.asarray(model.values(np.asarray(part[first:])), np.float64))
+            if towards is not None:
+                observable.append(history.observed(piece, towards)[trajectory][first:])
             rows += [(piece.name, trajectory, frame) for frame in range(first, len(part))]
             segments.append(np.full(len(part) - first, number))
             labels.append(np.full(len(part) - first, count if piece.kind == "swarm" else -1))
@@ -307,6 +323,7 @@ def candidates(
         seed=plan.seed,
         segments=np.concatenate(segments),
         log_weights=_log_weights(history, rows, weighted),
+        observable=np.concatenate(observable) if observable else None,
         trajectories=np.concatenate(labels),
         lag=plan.lag_frames,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mdinsight import engine, units
+from mdinsight import engine, units, words
+from mdinsight._version import __version__
+from mdinsight._worker import prepare, simulate
 from mdinsight.adaptive._executors import Counts, Pool, slot_properties
 from mdinsight.adaptive._history import DECISION, PLAN, START, Decision, History
 from mdinsight.adaptive._plan import Plan
@@ -19,7 +22,7 @@ from mdinsight.adaptive._states import States, states_of
 from mdinsight.adaptive._status import Status, status_of
 from mdinsight.adaptive._tasks import segment
 from mdinsight.adaptive._unbiased import markov_model
-from mdinsight.errors import InstabilityError, MdinsightError, ParameterError, PlanError
+from mdinsight.errors import MdinsightError, ModelFileError, ParameterError, PlanError
 from mdinsight.files import write_text
 from mdinsight.msm import MarkovModel
 from mdinsight.parallel import Workers
@@ -50,7 +53,7 @@ class Run:
 
     def __repr__(self) -> str:
         done = self.history.decisions
-        return f"<Run {self.store.path}: {len(done)} rounds, {units.format_time(self.history.ps)}>"
+        return f"<Run {self.store.path}: {words.counted(len(done), 'round')}, {units.format_time(self.history.ps)}>"
 
     def advance(
         self,
@@ -95,8 +98,8 @@ class Run:
         with self.store.lock(), _teller(self, progress, limit) as tell:
             self.store.clean()
             tell("starting")
-            self._begin()
             with self._pool(workers, devices) as pool:
+                self._begin(pool if isinstance(workers, Executor) else Pool(1))  # this machine is free for it alone
                 # of the last round where the process was killed; of any where a damaged segment was taken out to be made again
                 for decision in [d for d in self.history.decisions if self.history.missing(d)]:
                     self._work(pool, decision, tell)
@@ -133,12 +136,14 @@ class Run:
 
     # -- within ----------------------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _begin(self, pool: Pool) -> None:
         """The prepared system, committed once."""
+
+        def done(name: str, folder: str) -> None:
+            self.store.commit(name, Path(folder), {"kind": "start"})
+
         if not self.store.has(START):
-            with _staged(self.store, START) as folder:
-                self.plan.system.prepared(self.plan.seed).save(folder / "system.mdi")
-                self.store.commit(START, folder, {"kind": "start"})
+            pool.run(prepare, [(START, (str(self.store.path), START, self.plan.system, self.plan.seed))], done)
 
     def _commit(self, following: Next, budget: float) -> None:
         decision = following.decision
@@ -149,17 +154,16 @@ class Run:
             self.store.commit(decision.name, folder, {"kind": decision.kind, "says": decision.says, "budget": budget})
 
     def _pool(self, workers: Workers, devices: Any) -> Pool:
+        if isinstance(workers, Executor):  # which has machines of its own, and these their platform
+            return Pool(workers, folder=self.store.path)
+        if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+            raise ParameterError(
+                f"workers={workers!r} is not a number of processes; give at least 1, None for one a core, or an executor"
+            )
         platform = self.plan.system.chosen_platform()
-        if not isinstance(workers, Executor):
-            if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-                raise ParameterError(
-                    f"workers={workers!r} is not a number of processes; give at least 1, None for one a core, or an executor"
-                )
-            most = engine.cores_or_devices(platform) if workers is None else workers
-            count = max(1, min(most, self.plan.walkers))
-            slots = slot_properties(platform, count, devices, engine.device_count(platform))
-            return Pool(count, slots=slots)
-        return Pool(workers, folder=self.store.path)
+        most = engine.cores_or_devices(platform) if workers is None else workers
+        count = max(1, min(most, self.plan.walkers))
+        return Pool(count, slots=slot_properties(platform, count, devices, engine.device_count(platform)))
 
     def _work(self, pool: Pool, decision: Decision, tell: Callable[[str], None]) -> None:
         todo = self.history.missing(decision)
@@ -168,7 +172,7 @@ class Run:
         def done(name: str, result: Mapping[str, Any]) -> None:
             folder = Path(result["folder"])
             if result["broken"]:
-                self.store.quarantine(name, folder, {"kind": "broken", "says": result["broken"]})
+                self.store.quarantine(name, folder, {"kind": "broken", "says": result["broken"], **result["info"]})
                 _log.warning("%s broke down and was set aside: %s", name, result["broken"])
             else:
                 self.store.commit(name, folder, result["info"])
@@ -179,20 +183,7 @@ class Run:
 
         path, start = str(self.store.path), self.history.start
         jobs = [(decision.task_name(i), (path, start, segment(self.plan, self.history, decision, i))) for i in todo]
-        pool.run(work, jobs, done, progress=counted)
-
-
-def work(payload: tuple[str, engine.System, engine.Segment], properties: Mapping[str, str]) -> dict[str, Any]:
-    """Run one segment in whatever process this is, into a staged folder of the run."""
-    path, system, task = payload
-    folder = Store.open(path).stage(task.name)
-    try:
-        info = engine.run(system, task, folder, dict(properties))
-    except InstabilityError as error:
-        # where it is kept, not where it was written: the same words, so the same bytes, whenever it is run
-        says = str(error).replace(str(folder), f"quarantine/{task.name}")
-        return {"folder": str(folder), "broken": says, "info": {}}
-    return {"folder": str(folder), "broken": "", "info": info}
+        pool.run(simulate, jobs, done, progress=counted)
 
 
 def open(path: str | os.PathLike[str], plan: Plan | None = None) -> Run:
@@ -215,6 +206,8 @@ def open(path: str | os.PathLike[str], plan: Plan | None = None) -> Run:
     if Store.exists(path):
         store = Store.open(path)
         if plan is not None:
+            if store.has(PLAN):
+                _plan_of(store)  # one of another version says so, and not how the words for the same plan differ
             store.check(plan.identity())
     elif plan is None:
         store = Store.open(path)  # says what is there instead
@@ -227,7 +220,7 @@ def open(path: str | os.PathLike[str], plan: Plan | None = None) -> Run:
             plan.save(folder / "plan.mdi")
             write_text(folder / "plan.yaml", plan.to_yaml())
             store.commit(PLAN, folder, {"kind": "plan"})
-    return Run(store, Plan.load(store.entry(PLAN).file("plan.mdi")))
+    return Run(store, _plan_of(store))
 
 
 def look(path: str | os.PathLike[str]) -> Run:
@@ -235,7 +228,19 @@ def look(path: str | os.PathLike[str]) -> Run:
     store = Store.open(path, read_only=True)
     if not store.has(PLAN):
         raise PlanError(f"the run {path} was created but never begun; there is nothing to see yet")
-    return Run(store, Plan.load(store.entry(PLAN).file("plan.mdi")))
+    return Run(store, _plan_of(store))
+
+
+def _plan_of(store: Store) -> Plan:
+    try:
+        return Plan.load(store.entry(PLAN).file("plan.mdi"))
+    except ModelFileError as error:
+        made = json.loads((store.path / "run.json").read_text())["mdinsight"]
+        raise PlanError(
+            f"the run {store.path} was begun by mdinsight {made}, and this is {__version__}, which does not read its plan "
+            f"as it was saved ({error}); unless `mdinsight verify` says that it is damaged, go on with that version, or begin "
+            "a new run in another folder"
+        ) from error
 
 
 @contextmanager

@@ -59,11 +59,11 @@ class Status:
 
     @property
     def line(self) -> str:
-        """In one line."""
+        """In one line; rounds are numbered from 0, as their folders are."""
         found = "" if self.states is None else f", {counted(self.states, 'state')}"
         energies = [f"{f:.1f}" for f in self.free_energy if f is not None and f != 0.0]
         more = f", F {', '.join(energies[:4])} kJ/mol" if energies else ""
-        return f"round {self.rounds}, {units.format_time(self.ps)}{found}{more}: {self.kind}, {self.says}"
+        return f"round {max(0, self.rounds - 1)}, {units.format_time(self.ps)}{found}{more}: {self.kind}, {self.says}"
 
     def __str__(self) -> str:
         lines = [
@@ -99,7 +99,7 @@ def status_of(run: Run) -> Status:
         len(decisions),
         len(pieces),
         broken,
-        sum(piece.ps for piece in pieces),
+        history.ps,
         last.kind,
         last.says,
         len(history.missing(last)),

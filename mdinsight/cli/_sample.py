@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mdinsight.adaptive import Run
     from mdinsight.adaptive._planfile import PlanFile
 
-_OF_THE_RUN = ("budget", "workers", "dask")
+_OF_THE_RUN = ("budget", "workers", "devices", "dask")
 
 
 @click.command()
@@ -52,6 +52,7 @@ _OF_THE_RUN = ("budget", "workers", "dask")
 @click.option("--swarms", type=int, help="Trajectories of a swarm.  [default: 40]")
 @click.option("--seed", type=int, help="Seed of everything random.  [default: 7]")
 @click.option("--workers", type=int, help="Processes on this machine.  [default: one a core or GPU]")
+@click.option("--devices", metavar="LIST", help="GPUs to use, by their numbers, e.g. 0,2.  [default: all]")
 @click.option("--dask", metavar="ADDRESS", help="Run on the workers of a Dask scheduler, e.g. tcp://host:8786.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.pass_context
@@ -84,6 +85,7 @@ class _Job:
         self.options = options
         self.quiet = quiet
         self.budget: Any = self.for_run.get("budget")
+        self.devices: Any = "auto"
         self.run: Run | None = None
 
     def find(self, file: str | None, out: str | None) -> None:
@@ -95,10 +97,12 @@ class _Job:
             units.time(self.budget, "--budget")
         if self.for_run.get("workers", 1) < 1:
             raise ParameterError(f"--workers {self.for_run['workers']} is not a number of processes; give at least 1")
-        if {"workers", "dask"} <= self.for_run.keys():
-            raise ParameterError(
-                "--workers are processes of this machine, and do not go with --dask; give one of the two"
-            )
+        for name, what in (("workers", "processes"), ("devices", "GPUs")):
+            if {name, "dask"} <= self.for_run.keys():
+                raise ParameterError(
+                    f"--{name} are {what} of this machine, and do not go with --dask; give one of the two"
+                )
+        self.devices = _devices(self.for_run.get("devices", "auto"))
         if file is not None and Path(file).is_dir():
             self._refuse_options(file, out)
             self.run = adaptive.open(file)
@@ -109,7 +113,8 @@ class _Job:
             if self.budget is None and "budget" in written.model_fields_set:
                 self.budget = written.budget
             if not Store.exists(folder):  # what can be refused is refused before there is a folder
-                plan.system.chosen_platform()
+                if "dask" not in self.for_run:  # whose workers have platforms of their own
+                    plan.system.chosen_platform()
                 plan.check_budget(units.time(written.budget if self.budget is None else self.budget, "budget"))
             self.run = adaptive.open(folder, plan)
         if self.budget is None:
@@ -145,11 +150,12 @@ class _Job:
             workers = self.for_run.get("workers")
             if "dask" in self.for_run:
                 workers = stack.enter_context(dask_executor(self.for_run["dask"], folder=run.store.path))
-            end = run.advance(self.budget, workers=workers, progress=not self.quiet)
+            end = run.advance(self.budget, workers=workers, progress=not self.quiet, devices=self.devices)
         _show_results(run)
+        click.echo(f"\n{end.says}")
         if not end.converged:
             more = _command(run, {**self.for_run, "budget": units.format_time(2 * units.time(self.budget))})
-            click.echo(f"\n{end.says}; not converged. Go on with\n  {more}")
+            click.echo(f"Go on with\n  {more}")
 
     @property
     def _run(self) -> Run:
@@ -172,6 +178,16 @@ def _folder_of(written: PlanFile, file: str | None) -> str:
     """The default name of a run."""
     name = written.system.source[1] if file is None else Path(file).stem
     return f"{name}-run"
+
+
+def _devices(given: str) -> Any:
+    """``"0,2"`` as numbers."""
+    if given == "auto":
+        return given
+    try:
+        return [int(word) for word in given.split(",")]
+    except ValueError:
+        raise ParameterError(f"--devices {given} is no list of GPUs; give their numbers, e.g. 0,2") from None
 
 
 def _flags(names: Any) -> str:

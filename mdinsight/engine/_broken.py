@@ -41,6 +41,7 @@ def quarantine(machine: Machine, number: int, start: np.ndarray, velocities: np.
         "trajectory": number,
         "direction": direction,
         "step": step,
+        "ps": _simulated(machine, number),
         "platform": machine.platform,
         "openmm": machine.version,
         "what happened": text,
@@ -57,6 +58,15 @@ def quarantine(machine: Machine, number: int, start: np.ndarray, velocities: np.
     except (MdinsightError, ValueError) as error:
         told += f". Its start could not be saved ({error})"
     return InstabilityError(f"{told}. Start from another frame, or take a smaller time step or temperature")
+
+
+def _simulated(machine: Machine, number: int) -> float:
+    """ps of the trajectories before, and of this one until now; of a two-way one the way back is run first."""
+    segment, step = machine.segment, int(machine.walker.currentStep)
+    whole = number * (2 if segment.two_way else 1)
+    if segment.two_way and machine.walker.sign > 0 and step:
+        whole += 1
+    return (whole * segment.steps + step) * float(machine.molecule.timestep)
 
 
 def _state(machine: Machine, number: int, start: np.ndarray, velocities: np.ndarray) -> str:

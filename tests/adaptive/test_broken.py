@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mdinsight import adaptive
-from mdinsight.adaptive._run import work
+from mdinsight._worker import simulate
 from mdinsight.engine import Segment, System
 from mdinsight.errors import InstabilityError, PlanError
 from mdinsight.results import all_hold
@@ -77,6 +77,16 @@ def test_a_walker_that_breaks_down_is_set_aside_and_the_run_goes_on(broken: tupl
     assert run.status().broken == len(quarantined) and all_hold(run.verify())
 
 
+def test_what_it_simulated_until_it_broke_down_counts(loop: ModuleType, broken: tuple[adaptive.Run, str]):
+    run, name = broken
+    told = json.loads(run.store.entry_of_quarantine(name).file("segment.json").read_text())
+    whole = sum(piece.ps for piece in run.history.pieces())
+    assert told["ps"] > 0 and run.history.ps >= whole + told["ps"]
+    assert run.history.ps == pytest.approx(sum(run.history.cost().values())) == pytest.approx(run.status().ps)
+    assert run.history.rounds()[-1].start + run.history.rounds()[-1].ps == pytest.approx(run.history.ps)
+    assert run.history.ps <= 60.001
+
+
 def test_what_is_kept_of_it_begins_it_again(broken: tuple[adaptive.Run, str]):
     import openmm
 
@@ -130,8 +140,12 @@ def test_a_round_that_breaks_down_as_a_whole_is_an_error_that_says_so(
         break
     run = adaptive.open(tmp_path / "run", plan_of(loop, system))
     for _ in range(2):
-        with pytest.raises(PlanError, match=r"all segments of round 0 broke down; see the folder quarantine"):
+        with pytest.raises(
+            PlanError, match=r"all segments of round 0 \(explore\) broke down; see quarantine/r0000-000"
+        ) as all_:
             run.advance(loop.BUDGET, workers=1, progress=False)
+        for word in ("cannot go on", "a new run in another folder", "a time step of 1 fs", "equilibrated longer"):
+            assert word in str(all_.value)
         assert run.store.quarantined() == ["r0000-000", "r0000-001"] and run.store.holder() is None
     assert "2 broken down" in str(run.status()) and all_hold(run.verify())
 
@@ -146,7 +160,8 @@ def test_what_breaks_down_before_its_first_frame_can_be_set_aside(
     starts = np.array([(molecule.positions, crash)[which] for which in order])
     given: dict[str, Any] = {"name": "r0000-000", "kind": "explore", "steps": 100, "stride": 50, "seed": 3}
     store = Store.create(tmp_path / "run", {})
-    result = work((str(store.path), molecule, Segment(**given, positions=starts, temperature=300.0)), {})
+    result = simulate((str(store.path), molecule, Segment(**given, positions=starts, temperature=300.0)), {})
     assert "broke down by step" in result["broken"]
     entry = store.quarantine("r0000-000", Path(result["folder"]), {"says": result["broken"]})
     assert set(entry.files) == {"state.xml", "system.xml", "segment.json", *kept}
+    assert result["info"]["ps"] == pytest.approx(0.2 * order.index(1) + 0.1)  # by the first look at it

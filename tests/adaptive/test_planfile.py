@@ -1,10 +1,12 @@
 """A plan as YAML: the same object as in Python, echoed into the run, its faults named all at once."""
 
 import json
+import zipfile
 
 import pytest
 
 import mdinsight as mdi
+from mdinsight import adaptive
 from mdinsight.adaptive import Frontier, Hot, LeastCounts, Plan, Pushed, Stop
 from mdinsight.adaptive._planfile import PlanFile
 from mdinsight.engine import System
@@ -144,6 +146,10 @@ PLANS = [
     {"features": ["torsions"], "cv": {"method": "vamp", "dim": 2, "lag": "1.7 ps"}, "segment": "33.3 ps"},
     {"bias": {"method": "metadynamics", "biasfactor": float("inf"), "sigma": [0.2, 0.3]}},
     {"bias": "none", "policy": {"weighted_ensemble": {"bins": [0.0, 1.0, 2.5], "per_bin": 3}}},
+    {
+        "bias": "none",
+        "policy": {"fast": {"towards": [{"torsions": {"kinds": "phi", "raw": True}}], "direction": "min"}},
+    },
     {"explore": {"pushed": {"barrier": 40, "time": "12.5 ps"}}, "stop": {"interval": "1 kcal/mol"}},
 ]
 
@@ -169,6 +175,98 @@ def test_features_that_names_do_not_say_are_taken_from_the_saved_plan(system, ch
     (tmp_path / "plan.yaml").write_text(plan.to_yaml())
     assert Plan.read(tmp_path / "plan.yaml").features.hash == plan.features.hash
     assert Plan.parse({"system": {"saved": str(tmp_path / "plan.mdi")}}).features.hash != plan.features.hash
+
+
+def test_what_is_chosen_by_itself_and_the_same_spelled_out_are_one_plan(system, tmp_path):
+    """Two ways to say the same count as the same plan: a run takes up either, and their hashes are equal."""
+    short = Plan(system)
+    tica = mdi.cvs.TICA(lag="2 ps", dim="auto")  # a tenth of a swarm trajectory, which is a tenth of 200 ps
+    torsions = mdi.features.Torsions("phi psi")
+    for spelled in (
+        Plan(system, cv=tica),
+        Plan(system, torsions, tica, explore=Hot(), swarm="20 ps"),
+        Plan(system, mdi.features.Features((torsions,)), mdi.adaptive.Learner("TICA", {"lag": 2.0, "epsilon": 1e-6})),
+    ):
+        assert spelled.identity() == short.identity() and spelled.hash == short.hash
+    assert short.lag == 2.0 and short.identity()["cv"]["lag"] == 2.0
+    run = mdi.adaptive.open(tmp_path / "run", short)
+    assert mdi.adaptive.open(tmp_path / "run", Plan(system, torsions, tica)).plan.hash == run.plan.hash == short.hash
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: mdi.adaptive.Learner("TIKA", {}), "cv='TIKA' is no kind of slow coordinate; give one of TICA"),
+        (lambda: mdi.adaptive.Learner("TICA", {"lagg": 2}), "TICA has no parameter lagg; it takes lag, dim"),
+    ],
+)
+def test_a_learner_that_is_none_is_named(make, says):
+    with pytest.raises(PlanError, match=says):
+        make()
+
+
+def test_a_saved_plan_that_this_version_reads_otherwise_is_refused_with_the_reason(system, tmp_path):
+    """As an earlier version saved it, whose plans left to chance what is now resolved: another content, another hash."""
+    Plan(system).save(tmp_path / "now.mdi")
+    store = mdi.store.Store.create(tmp_path / "run", {"cv": "as it was said then"})
+    folder = store.stage("plan")
+    with zipfile.ZipFile(tmp_path / "now.mdi") as now, zipfile.ZipFile(folder / "plan.mdi", "w") as then:
+        for name in now.namelist():
+            data = now.read(name).replace(b'"lag": 2.0', b'"lag": "auto"')
+            then.writestr(name, data.replace(Plan(system).hash.encode(), b"0" * 64))
+    store.commit("plan", folder, {"kind": "plan"})
+    says = r"was begun by mdinsight \S+, and this is .* go on with that version, or begin a new run"
+    for take in (adaptive.look, adaptive.open, lambda path: adaptive.open(path, Plan(system))):
+        with pytest.raises(PlanError, match=says):
+            take(tmp_path / "run")
+
+
+FAST = mdi.adaptive.FAST
+PHI = mdi.features.Torsions("phi", raw=True)
+
+
+class Mine(mdi.adaptive.Policy):
+    """A user's own, which no other process could read from a saved plan."""
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"policy": Mine()}, r"policy=Mine is a class of \S+; .*docs/adding_a_policy.md"),
+        ({"policy": FAST()}, r"policy=FAST needs to know where to go; give e.g. FAST\(towards="),
+        (
+            {"policy": FAST(towards=mdi.features.Torsions("phi psi"))},
+            r"has 4 columns \(cos phi ALA2, .*select\('cos phi",
+        ),
+        (
+            {"policy": FAST(towards=mdi.features.Torsions("chi1"))},
+            r"policy=FAST: towards=Torsions\('chi1'\) does not fit the molecule",
+        ),
+        ({"policy": FAST(towards=mdi.features.Function(len, names=["n"]))}, r"policy: a model that holds the function"),
+        (
+            {"features": mdi.features.Function(len, names=["n"]), "bias": None},
+            r"features: a model that holds the function",
+        ),
+    ],
+)
+def test_what_could_not_be_saved_or_evaluated_is_refused_when_the_plan_is_made(system, given, says):
+    with pytest.raises(PlanError, match=says):
+        Plan(system, **given)
+
+
+def test_where_fast_goes_is_a_part_of_the_plan(system, section, tmp_path):
+    plan = Plan(system, policy=FAST(towards=PHI))
+    parsed = Plan.parse(
+        {"system": section, "policy": {"fast": {"towards": {"torsions": {"kinds": "phi", "raw": True}}}}}
+    )
+    assert parsed.identity() == plan.identity()
+    other = Plan(system, policy=FAST(towards=mdi.features.RadiusOfGyration()))
+    assert plan.identity()["policy"]["towards"]["columns"].startswith("Torsions(kinds='phi'")
+    assert other.identity()["policy"]["towards"]["columns"].startswith("RadiusOfGyration(")
+    chosen = Plan(system, policy=FAST("min", towards=mdi.features.Torsions("phi psi").select("sin phi*")))
+    chosen.save(tmp_path / "plan.mdi")  # names do not say it: it is taken from the saved plan
+    (tmp_path / "plan.yaml").write_text(chosen.to_yaml())
+    assert Plan.read(tmp_path / "plan.yaml").identity() == chosen.identity()
 
 
 def test_a_run_holds_its_plan_as_yaml_and_begins_another_from_it(section, tmp_path):
@@ -221,7 +319,8 @@ BAD = [
     ({"cv": {"method": "tica", "lag": 2}}, "could be frames or ps"),
     ({"cv": {"method": "tica", "dim": 0}}, "dim=0"),
     ({"cv": {"method": "vampnet", "seed": 3}}, "the seed of the plan"),
-    ({"policy": "fast"}, "needs an observable"),
+    ({"policy": "fast"}, "'fast' needs to know where to go; write fast: {towards:"),
+    ({"policy": {"fast": {"towards": "radius_gyration"}}}, "did you mean 'radius_of_gyration'?"),
     ({"policy": {"frontier": 30}}, "write frontier: {ceiling: 30}"),
     ({"policy": {"frontier": {}, "diverse": {}}}, "names no policy"),
     ({"stop": 3}, "{rounds: 3, interval: 1}"),
@@ -260,7 +359,9 @@ def test_a_file_that_is_no_plan(text, says, tmp_path):
 def test_a_budget_below_one_round_is_refused_before_the_molecule_is_prepared(section, tmp_path):
     plan = Plan.parse({"system": section, "walkers": 2, "segment": "100 ps", "swarms": 10})
     run = mdi.adaptive.open(tmp_path / "run", plan)
-    with pytest.raises(PlanError, match=r"budget=399 ps .* takes 500 ps"):  # (2 x 50 + 10 x 10 + 2 x 100) / 0.8
+    with pytest.raises(
+        PlanError, match=r"budget=399 ps .* takes 533 ps"
+    ):  # 2 x 50 + 10 x 10 + 2 x 100, and two-way swarms
         run.advance("399 ps", workers=1, progress=False)
     assert run.store.names() == ["plan"]
     with pytest.raises(ParameterError, match="workers=0"):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +18,8 @@ from types import ModuleType
 import pytest
 
 from mdinsight import adaptive
-from mdinsight.errors import WorkerError
+from mdinsight._worker import simulate
+from mdinsight.errors import ParameterError, WorkerError
 from mdinsight.results import all_hold
 
 Cut = Callable[..., Path]
@@ -83,3 +87,37 @@ def test_a_dask_worker_that_is_killed_while_it_runs(loop: ModuleType, peace: Pat
             run.advance(loop.BUDGET, workers=executor, progress=at_segment(8, kill))
     assert killed and loop.content(run.store.path) == loop.content(peace)
     assert all_hold(run.verify())
+
+
+def test_the_platform_is_that_of_the_workers(loop: ModuleType, tmp_path: Path):
+    """A login node may lack what the machines have: with an executor no platform is looked for here."""
+    executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    system = loop.molecule().replace(platform="Abacus")
+    run = adaptive.open(tmp_path / "run", loop.tiny(system=system))
+    with pytest.raises(ParameterError, match="'Abacus' is not on this machine") as here:
+        run.advance(loop.BUDGET, workers=1, progress=False)
+    with executor, pytest.raises(ParameterError, match="'Abacus' is not on this machine") as there:
+        run.advance(loop.BUDGET, workers=executor, progress=False)
+    assert _raised_in(here.value) == "_pool" and _raised_in(there.value) == "run"
+    assert run.store.holder() is None and not list((run.store.path / ".staging").iterdir())
+
+
+def _raised_in(error: BaseException) -> str:
+    """Which part of a run it came through."""
+    names, trace = [], error.__traceback__
+    while trace is not None:
+        names.append(trace.tb_frame.f_code.co_name)
+        trace = trace.tb_next
+    return next(name for name in reversed(names) if name in ("_pool", "_begin", "run"))
+
+
+def test_a_worker_imports_no_more_than_it_needs():
+    """What learns and decides stays with the run: each worker process would pay seconds for it."""
+    code = (
+        "import sys, mdinsight._worker, mdinsight.engine, mdinsight.store\n"
+        "assert mdinsight._worker.simulate and mdinsight._worker.prepare\n"
+        "print([m for m in ('mdinsight.adaptive', 'mdinsight.msm', 'deeptime', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.strip() == "[]", done.stderr
+    assert pickle.dumps(simulate).count(b"mdinsight._worker") == 1

@@ -206,6 +206,8 @@ BAD = [
     (["sample", "ala2.pdb", "--budget", "much"], "--budget='much'"),
     (["sample", "ala2.pdb", "--workers", "0"], "--workers 0"),
     (["sample", "ala2.pdb", "--workers", "2", "--dask", "tcp://h:1"], "do not go with --dask"),
+    (["sample", "ala2.pdb", "--devices", "0", "--dask", "tcp://h:1"], "--devices are GPUs of this machine"),
+    (["sample", "ala2.pdb", "--devices", "first"], "--devices first is no list of GPUs"),
     (["sample", "ala2.pdb", "--platform", "Abacus"], "'Abacus' is not on this machine"),
     (["sample", "ala2.pdb", "--forcefield", "amber98sb"], "amber99sb"),
     (["sample", "ala2.pdb", "--solvent", "tip3"], "the nearest is 'tip3p'"),
