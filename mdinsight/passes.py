@@ -22,6 +22,8 @@ _FEWEST_ROWS = 512
 _TOGETHER = 8
 _OVERLAPS = 10
 """A piece is so many times longer than what it shares with the next one, as far as memory lets it."""
+_ROWS_A_COLUMN = 2
+"""As many rows for each column: sums over a piece hold a number for each pair of columns, and merging them costs as much."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def until_whole(function: Callable[P, R]) -> Callable[P, R]:
 def rows_of_a_piece(lengths: Sequence[int], row_bytes: int, overlap: int) -> int:
     """Rows in a piece: by bytes, but enough pieces for many cores; a power of two or a multiple of 256."""
     rows = min(_PIECE_BYTES // row_bytes, max(_FEWEST_ROWS, sum(lengths) // _PIECES))
-    rows = max(1, rows, min(_OVERLAPS * overlap, _MOST_BYTES // row_bytes))
+    fewest = max(_OVERLAPS * overlap, _ROWS_A_COLUMN * row_bytes // 4)
+    rows = max(1, rows, min(fewest, _MOST_BYTES // row_bytes))
     return 1 << (rows.bit_length() - 1) if rows < 256 else rows // 256 * 256
 
 

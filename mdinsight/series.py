@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, overload
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from mdinsight import units
 from mdinsight.errors import LagError, NonFiniteError, ParameterError, SelectionError
-from mdinsight.parallel import Workers, ordered_map
+from mdinsight.parallel import Workers, one_thread, ordered_map
 from mdinsight.passes import Consumer, Piece, given, grid, rows_of_a_piece
 from mdinsight.records import Model, Record
 
@@ -234,9 +235,10 @@ class TimeSeries(Rows, Sequence[np.ndarray]):
             todo = [(consumer, consumer.work(piece)) for consumer in consumers]
             return [(consumer, work(given(rows, piece, consumer.overlap))) for consumer, work in todo if work]
 
-        for piece, results in zip(pieces, ordered_map(run, pieces, workers), strict=True):
-            for consumer, result in results:
-                consumer.add(piece, result)
+        with nullcontext() if workers == 1 else one_thread():
+            for piece, results in zip(pieces, ordered_map(run, pieces, workers), strict=True):
+                for consumer, result in results:
+                    consumer.add(piece, result)
 
     def concatenated(self) -> np.ndarray:
         """All rows in one array of shape (n_frames, n_columns)."""

@@ -12,7 +12,7 @@ import numpy as np
 from mdinsight import seeds
 from mdinsight.cvs._decompose import Modes, relative_weights
 from mdinsight.cvs._models import CVModel
-from mdinsight.cvs._moments import Moments, combine
+from mdinsight.cvs._moments import Moments, resampled
 from mdinsight.errors import DataWarning, DegenerateError, ParameterError
 from mdinsight.estimators import Estimator
 from mdinsight.series import TimeSeries
@@ -141,9 +141,9 @@ def bootstrap(
     small = [part.projected(modes.left[:, :k], modes.right[:, :k]) for part in parts]
     generator = seeds.generator(seed, "bootstrap")
     samples = np.full((n_bootstrap, k), np.nan)
-    for row in samples:
-        counts = generator.multinomial(len(small), np.full(len(small), 1.0 / len(small)))
-        found = solve(combine(small, counts)).values[:k]
+    counts = generator.multinomial(len(small), np.full(len(small), 1.0 / len(small)), size=n_bootstrap)
+    for row, moments in zip(samples, resampled(small, counts), strict=True):
+        found = solve(moments).values[:k]
         row[: len(found)] = found
     return samples
 

@@ -81,11 +81,12 @@ class LinearEstimator(CVEstimator):
         Parameters
         ----------
         X
-            TimeSeries, list of arrays (n_frames, n_features), or one array.
+            TimeSeries, list of arrays (n_frames, n_features), or one array; or a stream (``features.stream(trajs)``), whose
+            rows are read from files in one pass on all cores.
         y
             Not used.
         chunk
-            Rows taken at once; the result depends on it to rounding only.
+            Rows widened to double precision at once; the result depends on it to rounding only.
 
         Raises
         ------

@@ -58,6 +58,8 @@ class Moments:
 
     def only(self, keep: np.ndarray) -> Moments:
         """The moments of some of the columns."""
+        if len(keep) == len(self.mean_0):
+            return self
         grid = np.ix_(keep, keep)
         c00 = self.c00[grid]
         ctt = c00 if self.ctt is self.c00 else self.ctt[grid]
@@ -92,6 +94,32 @@ def combine(parts: Sequence[Moments], counts: Sequence[int] | np.ndarray | None 
         if not alike:
             ctt += w * (part.ctt + np.outer(b, b))
     return Moments(n, mean_0, mean_t, c00, c0t, ctt)
+
+
+def resampled(parts: Sequence[Moments], counts: np.ndarray) -> Iterator[Moments]:
+    """:func:`combine` for each row of counts (n, n_parts); for few columns, as all parts are stacked."""
+    n = np.array([part.n for part in parts])
+    mean_0, mean_t = np.stack([p.mean_0 for p in parts]), np.stack([p.mean_t for p in parts])
+    k, alike = mean_0.shape[1], all(part.ctt is part.c00 for part in parts)
+
+    def second(x: np.ndarray, y: np.ndarray, name: str) -> np.ndarray:
+        return np.stack([getattr(p, name) + np.outer(a, b) for p, a, b in zip(parts, x, y, strict=True)]).reshape(
+            -1, k * k
+        )
+
+    # about the mean of all, so that nothing cancels
+    middle_0, middle_t = (n @ mean_0) / n.sum(), (n @ mean_t) / n.sum()
+    a, b = mean_0 - middle_0, mean_t - middle_t
+    c00, c0t = second(a, a, "c00"), second(a, b, "c0t")
+    ctt = c00 if alike else second(b, b, "ctt")
+    for row in counts:
+        weights = row * n
+        share = weights / weights.sum()
+        x, y = share @ a, share @ b
+        first = (share @ c00).reshape(k, k) - np.outer(x, x)
+        cross = (share @ c0t).reshape(k, k) - np.outer(x, y)
+        last = first if alike else (share @ ctt).reshape(k, k) - np.outer(y, y)
+        yield Moments(float(weights.sum()), x + middle_0, y + middle_t, first, cross, last)
 
 
 def block_moments(
@@ -256,21 +284,22 @@ def packed_shape(n_parts: int, n_columns: int, reversible: bool) -> tuple[int, i
 def unpacked(rows: np.ndarray, n_columns: int, reversible: bool) -> list[Moments]:
     """The moments that :func:`packed` made rows of."""
     k, triangle = n_columns, n_columns * (n_columns + 1) // 2
+    lower = np.flatnonzero(np.tri(k, dtype=bool))
+
+    def mirrored(values: np.ndarray) -> np.ndarray:
+        half = np.zeros((k, k))
+        half.ravel()[lower] = values
+        full = half + half.T
+        np.fill_diagonal(full, half.diagonal())
+        return full
+
     parts = []
     for row in rows:
         n, mean = float(row[0]), row[1 : 1 + k]
-        c00, rest = _mirrored(row[1 + k : 1 + k + triangle], k), row[1 + k + triangle :]
+        c00, rest = mirrored(row[1 + k : 1 + k + triangle]), row[1 + k + triangle :]
         if reversible:
-            parts.append(Moments(n, mean, mean, c00, _mirrored(rest, k), c00))
+            parts.append(Moments(n, mean, mean, c00, mirrored(rest), c00))
         else:
             c0t = rest[k : k + k * k].reshape(k, k)
-            parts.append(Moments(n, mean, rest[:k], c00, c0t, _mirrored(rest[k + k * k :], k)))
+            parts.append(Moments(n, mean, rest[:k], c00, c0t, mirrored(rest[k + k * k :])))
     return parts
-
-
-def _mirrored(triangle: np.ndarray, n: int) -> np.ndarray:
-    full = np.empty((n, n))
-    rows, columns = np.tril_indices(n)
-    full[rows, columns] = triangle
-    full[columns, rows] = triangle
-    return full

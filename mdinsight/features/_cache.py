@@ -30,7 +30,7 @@ from mdinsight.files import cache_folder
 
 _log = logging.getLogger(__name__)
 
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 """Raised whenever a kernel's values change, so that older results are not used again."""
 
 LIMIT = 10_000_000_000
@@ -86,8 +86,7 @@ class Cache:
     def __init__(self, path: str | os.PathLike[str] | None = None, limit: int | None = None) -> None:
         self.folder = _versioned(Path(path) if path is not None else cache_folder())
         self.limit = cache_limit() if limit is None else limit
-        self._broken = False
-        self._written = False
+        self._broken = self._full = self._written = False
 
     def file(self, key: str) -> Path:
         """Where the array of a key stands."""
@@ -145,8 +144,8 @@ class Cache:
 
     def room(self, size: int, quiet: bool = False) -> bool:
         """Whether so many bytes more may be kept; if not, it is said once."""
-        if self._broken or size == 0:
-            return not self._broken
+        if self._broken:
+            return False
         reason = ""
         if size > self.limit:
             reason = (
@@ -157,8 +156,8 @@ class Cache:
                 free = shutil.disk_usage(_existing(self.folder)).free
                 if size + _SPARE > free:
                     reason = f"the disk of {self.folder} has {_told(free)} left; set MDINSIGHT_CACHE to another disk"
-        if reason and not quiet:
-            self._broken = True
+        if reason and not quiet and not self._full:
+            self._full = True
             _log.warning("features of %s are not cached, and are computed anew in each pass: %s", _told(size), reason)
         return not reason
 
@@ -281,8 +280,11 @@ def _attempt(path: Path, read: Callable[[Path], np.ndarray | bool]) -> np.ndarra
         os.utime(path, (time.time(), path.stat().st_mtime))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, struct.error) as error:
-        _log.info("cached result %s is not used: %s", path, error)
+    except OSError as error:
+        _log.info("cached result %s cannot be read: %s", path, error)
+        return None
+    except (ValueError, struct.error) as error:
+        _log.info("cached result %s is not used, and removed: %s", path, error)
         with suppress(OSError):
             path.unlink()
         return None

@@ -273,10 +273,11 @@ class _Sweep:
         whole = self._files.lengths[i] == trajectory.n_frames
         sets = []
         for number, stream in enumerate(self._streams):
-            shape, kept, entry, target = (trajectory.n_frames, stream.n_columns), self._kept[number], None, None
-            if stream.store is not None and kept is not None and kept[i]:
+            (kept, writes), entry, target = self._kept[number], None, None
+            shape = stream._shape(i)
+            if stream.store is not None and kept[i]:
                 entry = stream.store.file(stream.keys[i])
-            elif stream.store is not None and kept is not None and whole:
+            elif stream.store is not None and writes and whole:
                 writer = stream.store.writer(stream.keys[i], shape, step=self._step)
                 if writer is not None:
                     self._writers[number, i] = writer
@@ -302,16 +303,14 @@ def _joined(numbers: tuple[int, ...], streams: Sequence[FeatureStream], trajecto
     return Union(numbers, bound, columns)
 
 
-def _kept(stream: FeatureStream) -> list[bool] | None:
-    """Which trajectories are in the cache; None if those that are not cannot be kept either, and none is there."""
+def _kept(stream: FeatureStream) -> tuple[list[bool], bool]:
+    """Which trajectories are in the cache, and whether the others may be put there."""
     store = stream.store
     if store is None:
-        return None
+        return [False] * len(stream), False
     kept = [store.has(key, stream._shape(i)) for i, key in enumerate(stream.keys)]
     size = sum(4 * t.n_frames * stream.n_columns for t, k in zip(stream.files.trajectories, kept, strict=True) if not k)
-    if not store.room(size):
-        return kept if any(kept) else None
-    return kept
+    return kept, size > 0 and store.room(size)
 
 
 def _shorten(files: Files, ends: dict[int, tuple[int, str]]) -> None:

@@ -72,3 +72,10 @@ def test_the_policy_of_the_document_chooses(tmp_path, monkeypatch):
     names = run_blocks("docs/adding_a_policy.md", tmp_path, monkeypatch)
     s, rows = names["s"][:, 0], names["rows"]
     assert len(set(rows.tolist())) == 4 and (s[rows] >= np.sort(s)[-20]).all()
+
+
+def test_the_blocks_on_large_data_run(tmp_path, monkeypatch):
+    names = run_blocks("docs/ingest.md", tmp_path, monkeypatch)
+    assert names["rows"].shape == (1000, 19) and names["X"].names == ("cos psi ALA2", "sin psi ALA2")
+    assert names["widest"] < 1.5 and names["dtrajs"].n_frames == names["stream"].n_frames
+    np.testing.assert_array_equal(names["again"].model.eigenvalues, names["tica"].model.eigenvalues)

@@ -1,0 +1,164 @@
+"""Fits of streams equal those of the same rows in memory, for any number and kind of workers, together or alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+import mdinsight as mdi
+from mdinsight.cvs import PCA, TICA, VAMP, VAMPNet, fit_together
+from mdinsight.errors import ParameterError
+from mdinsight.features import Distances, Function, Torsions
+
+TORSIONS, DISTANCES = Torsions("phi psi"), Distances("element C")
+BOTH = TORSIONS + DISTANCES
+
+
+@pytest.fixture(scope="module")
+def trajs(examples):
+    files = sorted((examples / "ala2_fast").glob("*.xtc"))[:3]
+    return [
+        *mdi.open(files[:2], top=examples / "ala2_fast/top.pdb"),
+        *mdi.open(files[2], top=examples / "ala2_fast/top.pdb", stop=100),
+    ]
+
+
+@pytest.fixture(scope="module")
+def memory(trajs):
+    return BOTH.transform(trajs, cache=False)
+
+
+def same(found, expected, rtol=1e-10):
+    np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues, rtol=rtol, atol=1e-12)
+    np.testing.assert_allclose(found.matrix, expected.matrix, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(found.samples, expected.samples, rtol=1e-7, atol=1e-9)
+    assert (found.columns, found.features, found.lag, found.dt) == (
+        expected.columns, expected.features, expected.lag, expected.dt,
+    )  # fmt: skip
+    assert (found.n_frames, found.n_blocks, found.block_frames) == (
+        expected.n_frames, expected.n_blocks, expected.block_frames,
+    )  # fmt: skip
+
+
+# a lag of 1500 frames is longer than the pieces would be, 4000 leaves pairs in one half of a trajectory
+@pytest.mark.parametrize("estimator", [PCA(), TICA(20), VAMP(20), TICA(1500), VAMP(4000), TICA(99)])
+def test_a_stream_is_fitted_as_its_rows_in_memory(estimator, trajs, memory):
+    expected = clone(estimator).fit(memory).model
+    models = [clone(estimator).fit(BOTH.stream(trajs, workers=n, cache=False)).model for n in (1, 2, 5)]
+    same(models[0], expected)
+    assert models[0].hash == models[1].hash == models[2].hash  # to the last bit
+
+
+def test_no_pair_crosses_the_end_of_a_trajectory(examples):
+    # Each swings in antiphase with itself at the lag and begins where the one before it ended: a crossing pair would show.
+    topology = mdtraj.load_topology(str(examples / "ala2_fast/top.pdb"))
+    xyz = np.zeros((3, 1500, topology.n_atoms, 3), np.float32)
+    xyz[:, :, 0, 0] = np.tile([1.0, -1.0], 750)
+    xyz[1] *= -1.0
+    stream = Function(first_x, "x").stream([mdtraj.Trajectory(x, topology) for x in xyz], cache=False)
+    np.testing.assert_allclose(TICA(1, dim=1).fit(stream).model.eigenvalues, [-1.0], atol=1e-12)
+
+
+def first_x(frames):
+    return frames.xyz[:, 0, 0]
+
+
+def test_several_are_fitted_in_one_pass(trajs, memory, tmp_path):
+    counted.seen = []
+    x = Function(counted, "x")
+    jobs = [(TICA(20), TORSIONS + x), (PCA(), BOTH), (VAMP(5), x + DISTANCES), (TICA(9), BOTH)]
+    fitted = fit_together(jobs, trajs, cache=tmp_path)
+    together, counted.seen = counted.seen, []
+    TICA(20).fit((TORSIONS + x).stream(trajs, cache=False))
+    assert sum(together) == sum(counted.seen) < 1.05 * memory.n_frames  # as for one alone: pieces overlap by the longest lag
+    assert fitted == tuple(estimator for estimator, _ in jobs)
+    for estimator, features in jobs:
+        same(estimator.model, clone(estimator).fit(features.transform(trajs, cache=False)).model)
+    counted.seen = []
+    again = fit_together(
+        [(TICA(20, dim=1, scaling=None), TORSIONS + x), (TICA(40), x + DISTANCES)], trajs, cache=tmp_path
+    )
+    assert counted.seen == []
+    np.testing.assert_array_equal(again[0].model.eigenvalues, jobs[0][0].model.eigenvalues)
+
+
+def counted(frames):
+    counted.seen.append(len(frames.xyz))
+    return frames.xyz[:, 0, 0]
+
+
+def test_a_second_fit_needs_no_pass(trajs, tmp_path, monkeypatch):
+    first = TICA(20).fit(BOTH.stream(trajs, cache=tmp_path)).model
+    stream = BOTH.stream(trajs, cache=tmp_path)
+    monkeypatch.setattr(stream, "sweep", None)
+    assert TICA(20).fit(stream).model == first
+    np.testing.assert_array_equal(TICA(20, dim=4, scaling=None).fit(stream).model.eigenvalues, first.eigenvalues)
+    with pytest.raises(TypeError):
+        TICA(21).fit(stream)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "words"),
+    [
+        ([], "at least one pair"),
+        ([(VAMPNet(2), TORSIONS)], "VAMPNet.*features.transform"),
+        ([(TICA(2), np.zeros((5, 2)))], "features for TICA, got ndarray"),
+        ([TICA(2)], "needs features for TICA, got NoneType"),
+    ],
+)
+def test_what_cannot_be_fitted_together(jobs, words, trajs):
+    with pytest.raises(ParameterError, match=words):
+        fit_together(jobs, trajs)
+
+
+def test_a_stream_is_transformed_and_scored(trajs, memory):
+    stream = BOTH.stream(trajs, cache=False)
+    model = TICA(20).fit(memory).model
+    found, expected = model.transform(stream), model.transform(memory)
+    assert found.names == expected.names and found.origins == expected.origins and found.definition == model
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+    ours, theirs = model.score_cv(stream, folds=3), model.score_cv(memory, folds=3)
+    np.testing.assert_allclose(ours.test_folds, theirs.test_folds, rtol=1e-9)
+    pca = mdi.cvs.score_cv(PCA(), stream, folds=3, lag=20)
+    np.testing.assert_allclose(pca.test_folds, mdi.cvs.score_cv(PCA(), memory, folds=3, lag=20).test_folds, rtol=1e-9)
+
+
+def test_a_dask_cluster_gives_the_same(trajs, memory, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    expected = TICA(20).fit(BOTH.stream(trajs, workers=2, cache=False)).model
+    with (
+        distributed.LocalCluster(
+            2, threads_per_worker=1, dashboard_address=None, local_directory=tmp_path / "dask"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        stream = BOTH.stream(trajs, workers=client.get_executor(), cache=tmp_path / "cache")
+        model = TICA(20).fit(stream).model
+        same(model, expected, 1e-12)
+        assert len(list((tmp_path / "cache").rglob("*.npy"))) == 3 + 1  # written by the workers, and the moments
+        Y = model.transform(stream)
+        np.testing.assert_allclose(Y[2], model.transform(memory)[2], rtol=1e-10, atol=1e-12)
+        shifted = Function(lambda frames: frames.xyz[:, 0, 0] + 1.0, "x").stream(
+            trajs, workers=client.get_executor(), cache=False
+        )
+        np.testing.assert_allclose(PCA().fit(shifted).model.n_frames, memory.n_frames)
+
+
+def test_files_to_a_model_load_no_library_that_is_not_needed(examples, tmp_path):
+    code = (
+        "import sys, mdinsight as mdi\n"
+        f"trajs = mdi.open({str(examples / 'ala2_fast/ala2_fast-00.xtc')!r}, top={str(examples / 'ala2_fast/top.pdb')!r})\n"
+        "stream = mdi.features.Torsions('phi psi').stream(trajs)\n"
+        "mdi.cvs.TICA(20).fit(stream).model.transform(stream)\n"
+        "print(sorted(set('torch deeptime matplotlib MDAnalysis pymbar distributed'.split()) & set(sys.modules)))"
+    )
+    root = Path(mdi.__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.strip() == "[]"
