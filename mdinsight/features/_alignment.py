@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any
 
@@ -11,10 +10,13 @@ import numpy as np
 
 from mdinsight.errors import ParameterError, TopologyError
 from mdinsight.features._base import Feature, reference_tag
-from mdinsight.features._geometry import eigen4, prepare_box
+from mdinsight.features._geometry import axpy, dot, prepare_box
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
+from mdinsight.features._lanes import root
+from mdinsight.features._memory import load, put, store, zeros
 from mdinsight.features._parts import part
+from mdinsight.features._quaternion import best_quaternion, eigen4, largest_of, quaternion_matrix, rotation
 from mdinsight.features._selection import as_selection, told
 from mdinsight.features._whole import gather, paths_to
 from mdinsight.records import Record
@@ -204,48 +206,30 @@ def _params(
 
 @jit
 def _superpose(x, params):  # type: ignore[no-untyped-def]
-    """Centre x on its weighted atoms, in place; eigenvalues and eigenvectors (the largest first), rotation, weight."""
-    centre = np.zeros(3)
+    """Centre x on its weighted atoms, in place; the matrix of the quaternion, the best rotation, the weight of all."""
     total = 0.0
+    a, b, c = zeros(x), zeros(x), zeros(x)
     for n in range(x.shape[0]):
-        total += params[n, 3]
-        for c in range(3):
-            centre[c] += params[n, 3] * x[n, c]
-    centre /= total
-    s = np.zeros((3, 3))
+        weight = params[n, 3]
+        total += weight
+        a, b, c = a + weight * load(x, n, 0), b + weight * load(x, n, 1), c + weight * load(x, n, 2)
+    a, b, c = a / total, b / total, c / total
+    xx, xy, xz = zeros(x), zeros(x), zeros(x)
+    yx, yy, yz = zeros(x), zeros(x), zeros(x)
+    zx, zy, zz = zeros(x), zeros(x), zeros(x)
     for n in range(x.shape[0]):
-        for a in range(3):
-            x[n, a] -= centre[a]
-            for b in range(3):
-                s[a, b] += params[n, 3] * x[n, a] * params[n, b]
-    m = np.empty((4, 4))
-    m[0, 0] = s[0, 0] + s[1, 1] + s[2, 2]
-    m[1, 1] = s[0, 0] - s[1, 1] - s[2, 2]
-    m[2, 2] = -s[0, 0] + s[1, 1] - s[2, 2]
-    m[3, 3] = -s[0, 0] - s[1, 1] + s[2, 2]
-    m[0, 1] = m[1, 0] = s[1, 2] - s[2, 1]
-    m[0, 2] = m[2, 0] = s[2, 0] - s[0, 2]
-    m[0, 3] = m[3, 0] = s[0, 1] - s[1, 0]
-    m[1, 2] = m[2, 1] = s[0, 1] + s[1, 0]
-    m[1, 3] = m[3, 1] = s[2, 0] + s[0, 2]
-    m[2, 3] = m[3, 2] = s[1, 2] + s[2, 1]
-    values, vectors = eigen4(m)
-    best = np.argmax(values)
-    if best != 0:
-        for k in range(4):
-            vectors[k, 0], vectors[k, best] = vectors[k, best], vectors[k, 0]
-        values[0], values[best] = values[best], values[0]
-    return values, vectors, _rotation(vectors[:, 0]), total
-
-
-@jit
-def _rotation(q):  # type: ignore[no-untyped-def]
-    w, x, y, z = q[0], q[1], q[2], q[3]
-    r = np.empty((3, 3))
-    r[0, 0], r[0, 1], r[0, 2] = w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)
-    r[1, 0], r[1, 1], r[1, 2] = 2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)
-    r[2, 0], r[2, 1], r[2, 2] = 2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z
-    return r
+        p, q, r = load(x, n, 0) - a, load(x, n, 1) - b, load(x, n, 2) - c
+        put(x, n, 0, p)
+        put(x, n, 1, q)
+        put(x, n, 2, r)
+        weight = params[n, 3]
+        u, v, w = weight * params[n, 0], weight * params[n, 1], weight * params[n, 2]
+        xx, xy, xz = xx + p * u, xy + p * v, xz + p * w
+        yx, yy, yz = yx + q * u, yy + q * v, yz + q * w
+        zx, zy, zz = zx + r * u, zy + r * v, zz + r * w
+    m = quaternion_matrix(x, (xx, xy, xz), (yx, yy, yz), (zx, zy, zz))
+    w, x, y, z = best_quaternion(m)
+    return m, rotation(w, x, y, z), total
 
 
 @jit
@@ -253,19 +237,22 @@ def rmsd_kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: igno
     """Index: an atom, then the output. Params: (reference - centre, weight, row it is reached from, periodic, centre)."""
     cell = prepare_box(box, has_box and params[0, 5] > 0.0)
     x = gather(xyz, index, params[:, 4], cell)
-    _, _, r, total = _superpose(x, params)
-    square = 0.0
+    _, turn, total = _superpose(x, params)
+    square = zeros(x)
     for n in range(x.shape[0]):
-        for a in range(3):
-            square += params[n, 3] * (r[a, 0] * x[n, 0] + r[a, 1] * x[n, 1] + r[a, 2] * x[n, 2] - params[n, a]) ** 2
-    rmsd = math.sqrt(square / total)
-    out[0] = rmsd
-    if grad.shape[0] > 0 and rmsd > 1e-10:
+        d = load(x, n, 0), load(x, n, 1), load(x, n, 2)
+        p, q, r = dot(turn[0], d) - params[n, 0], dot(turn[1], d) - params[n, 1], dot(turn[2], d) - params[n, 2]
+        square += params[n, 3] * (p * p + q * q + r * r)
+    rmsd = root(square / total)
+    store(out, 0, rmsd)
+    if grad is not None and grad.shape[0] > 0 and rmsd > 1e-10:
         factor = cot[0] / (total * rmsd)
         for n in range(x.shape[0]):
-            for c in range(3):
-                back = r[0, c] * params[n, 0] + r[1, c] * params[n, 1] + r[2, c] * params[n, 2]
-                grad[index[n, 0], c] += params[n, 3] * factor * (x[n, c] - back)
+            u, v, w = params[n, 0], params[n, 1], params[n, 2]
+            p = x[n, 0] - (turn[0][0] * u + turn[1][0] * v + turn[2][0] * w)
+            q = x[n, 1] - (turn[0][1] * u + turn[1][1] * v + turn[2][1] * w)
+            r = x[n, 2] - (turn[0][2] * u + turn[1][2] * v + turn[2][2] * w)
+            axpy(grad, index[n, 0], params[n, 3] * factor, (p, q, r))
 
 
 @jit
@@ -273,18 +260,22 @@ def positions_kernel(xyz, box, has_box, index, params, out, cot, grad):  # type:
     """Index: an atom, then the outputs of x, y, z. Params as for the RMSD."""
     cell = prepare_box(box, has_box and params[0, 5] > 0.0)
     x = gather(xyz, index, params[:, 4], cell)
-    values, vectors, r, total = _superpose(x, params)
+    matrix, turn, total = _superpose(x, params)
     for n in range(x.shape[0]):
-        for a in range(3):
-            o = index[n, 1 + a]
-            if o >= 0:
-                out[o] = r[a, 0] * x[n, 0] + r[a, 1] * x[n, 1] + r[a, 2] * x[n, 2] + params[0, 6 + a]
-    if grad.shape[0] > 0:
-        _positions_gradient(x, values, vectors, r, total, index, params, cot, grad)
+        d = load(x, n, 0), load(x, n, 1), load(x, n, 2)
+        if index[n, 1] >= 0:
+            store(out, index[n, 1], dot(turn[0], d) + params[0, 6])
+        if index[n, 2] >= 0:
+            store(out, index[n, 2], dot(turn[1], d) + params[0, 7])
+        if index[n, 3] >= 0:
+            store(out, index[n, 3], dot(turn[2], d) + params[0, 8])
+    if grad is not None and grad.shape[0] > 0:
+        _positions_gradient(x, matrix, turn, total, index, params, cot, grad)
 
 
 @jit
-def _positions_gradient(x, values, vectors, r, total, index, params, cot, grad):  # type: ignore[no-untyped-def]
+def _positions_gradient(x, matrix, turn, total, index, params, cot, grad):  # type: ignore[no-untyped-def]
+    r = np.array(turn)
     by_rotation = np.zeros((3, 3))
     by_centre = np.zeros(3)
     for n in range(x.shape[0]):
@@ -295,7 +286,8 @@ def _positions_gradient(x, values, vectors, r, total, index, params, cot, grad):
                     by_rotation[a, c] += g * x[n, c]
                     grad[index[n, 0], c] += g * r[a, c]
                     by_centre[c] -= g * r[a, c]
-    by_s = _through_rotation(values, vectors, by_rotation)
+    eigen4(matrix)
+    by_s = _through_rotation(matrix, by_rotation)
     for n in range(x.shape[0]):
         weight = params[n, 3]
         for a in range(3):
@@ -304,9 +296,10 @@ def _positions_gradient(x, values, vectors, r, total, index, params, cot, grad):
 
 
 @jit
-def _through_rotation(values, vectors, g):  # type: ignore[no-untyped-def]
+def _through_rotation(eigen, g):  # type: ignore[no-untyped-def]
     """Derivative by the rotation to that by the correlation matrix: dq = sum_k v_k (v_k . dM q) / (l_0 - l_k)."""
-    w, x, y, z = vectors[0, 0], vectors[1, 0], vectors[2, 0], vectors[3, 0]
+    quaternion = w, x, y, z = largest_of(eigen)
+    largest = max(eigen[0, 0], eigen[1, 1], eigen[2, 2], eigen[3, 3])
     d = np.empty(4)
     d[0] = (
         w * (g[0, 0] + g[1, 1] + g[2, 2]) + z * (g[1, 0] - g[0, 1]) + y * (g[0, 2] - g[2, 0]) + x * (g[2, 1] - g[1, 2])
@@ -321,18 +314,18 @@ def _through_rotation(values, vectors, g):  # type: ignore[no-untyped-def]
         z * (-g[0, 0] - g[1, 1] + g[2, 2]) + x * (g[0, 2] + g[2, 0]) + y * (g[1, 2] + g[2, 1]) + w * (g[1, 0] - g[0, 1])
     )
     u = np.zeros(4)
-    for k in range(1, 4):
-        gap = values[0] - values[k]
-        if gap > 1e-10 * abs(values[0]):
+    for k in range(4):
+        gap = largest - eigen[k, k]  # 0 for the quaternion itself
+        if gap > 1e-10 * abs(largest):
             along = 0.0
             for i in range(4):
-                along += vectors[i, k] * 2.0 * d[i]
+                along += eigen[4 + i, k] * 2.0 * d[i]
             for i in range(4):
-                u[i] += along / gap * vectors[i, k]
+                u[i] += along / gap * eigen[4 + i, k]
     t = np.empty((4, 4))  # derivative by the quaternion matrix, both halves together
     for i in range(4):
         for j in range(4):
-            t[i, j] = u[i] * vectors[j, 0] + u[j] * vectors[i, 0]
+            t[i, j] = u[i] * quaternion[j] + u[j] * quaternion[i]
     for i in range(4):
         t[i, i] *= 0.5
     s = np.empty((3, 3))

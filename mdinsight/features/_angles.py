@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ from mdinsight.features._base import Feature, atom_table
 from mdinsight.features._geometry import angle, angle_gradient, difference, prepare_box
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
+from mdinsight.features._lanes import arctan2
+from mdinsight.features._memory import store
 from mdinsight.features._parts import part
 from mdinsight.series import Column
 
@@ -66,6 +67,6 @@ def kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no
         u = difference(xyz, j, i, cell)
         v = difference(xyz, j, k, cell)
         x, y = angle(u, v)
-        out[o] = math.atan2(y, x)
-        if grad.shape[0] > 0:
+        store(out, o, arctan2(y, x))
+        if grad is not None and grad.shape[0] > 0:
             angle_gradient(u, v, (i, j, k), cot[o], grad)

@@ -85,8 +85,11 @@ class Bound:
         -------
         ndarray of float32, shape (n_frames, n_columns)
         """
-        values = [part.compute(xyz, box, time) for part in self._local]
-        out = values[0] if len(values) == 1 else np.hstack(values)
+        out = np.empty((len(xyz), self.n_columns), np.float32)
+        first = 0
+        for part in self._local:
+            part.compute(xyz, box, time, out, first)
+            first += len(part.columns)
         return out if self.order is None else np.ascontiguousarray(out[:, self.order])
 
     def value(self, xyz: np.ndarray, box: np.ndarray | None = None) -> np.ndarray:

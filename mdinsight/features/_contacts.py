@@ -11,9 +11,11 @@ import numpy as np
 from mdinsight import units
 from mdinsight.errors import ParameterError
 from mdinsight.features._base import Feature, atom_table, reference_tag
-from mdinsight.features._geometry import axpy, difference, prepare_box
+from mdinsight.features._geometry import axpy, difference, dot, prepare_box
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
+from mdinsight.features._lanes import exponential, logarithm, root, select
+from mdinsight.features._memory import store, zeros
 from mdinsight.features._parts import part
 from mdinsight.series import Column
 
@@ -190,62 +192,64 @@ def kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no
     while start < index.shape[0]:
         o = index[start, 2]
         shortest, closest, stop = _closest(xyz, index, start, cell)
-        r, total = math.sqrt(shortest), 1.0
-        if soft and r > 0.0:
-            total = _soft_sum(xyz, index, start, stop, cell, beta, r)
-            r = beta / (beta / r + math.log(total))
-        slope = 1.0
-        if kind == 0.0:
-            out[o] = r
-        elif kind == 1.0:
-            out[o] = 1.0 if r <= cutoff else 0.0 if r > cutoff else r
-            slope = 0.0
-        else:
-            x6 = (r / cutoff) ** 6
-            out[o] = 1.0 / (1.0 + x6)
-            slope = -6.0 * x6 / r / (1.0 + x6) ** 2 if r > 0.0 else 0.0
-        if grad.shape[0] > 0 and slope != 0.0 and r > 0.0:
+        least = root(shortest)
+        r, total = least, zeros(xyz) + 1.0
+        if soft:
+            apart = least > 0.0
+            total = _soft_sum(xyz, index, start, stop, cell, beta, least)
+            r = select(apart, beta / (beta / least + logarithm(total)), least)
+        value = r
+        if kind == 1.0:
+            value = select(r <= cutoff, 1.0, select(r > cutoff, 0.0, r))
+        elif kind == 2.0:
+            x2 = r / cutoff * (r / cutoff)
+            value = 1.0 / (1.0 + x2 * x2 * x2)
+        store(out, o, value)
+        if grad is not None and grad.shape[0] > 0 and kind != 1.0 and least > 0.0:
+            factor = cot[o]
+            if kind == 2.0:
+                factor *= -6.0 * value * (1.0 - value) / r
             if soft:
-                _soft_gradient(
-                    xyz, index, start, stop, cell, beta, math.sqrt(shortest), r, cot[o] * slope / total, grad
-                )
+                _soft_gradient(xyz, index, start, stop, cell, beta, least, r, factor / total, grad)
             else:
-                i, j = index[closest, 0], index[closest, 1]
+                i, j = index[int(closest), 0], index[int(closest), 1]
                 d = difference(xyz, i, j, cell)
-                axpy(grad, j, cot[o] * slope / r, d)
-                axpy(grad, i, -cot[o] * slope / r, d)
+                axpy(grad, j, factor / r, d)
+                axpy(grad, i, -factor / r, d)
         start = stop
 
 
 @jit
 def _closest(xyz, index, start, cell):  # type: ignore[no-untyped-def]
     """(squared distance, row) of the closest pair of an output, and where the next output begins."""
-    shortest, closest, n = math.inf, start, start
-    while n < index.shape[0] and index[n, 2] == index[start, 2]:
+    shortest, closest, total = zeros(xyz) + math.inf, zeros(xyz) + float(start), zeros(xyz)
+    n, o = start, index[start, 2]
+    while n < index.shape[0] and index[n, 2] == o:
         d = difference(xyz, index[n, 0], index[n, 1], cell)
-        square = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
-        if square < shortest or square != square:  # NaN is taken, and stays
-            shortest, closest = square, n
+        square = dot(d, d)
+        total += square
+        closest = select(square < shortest, float(n), closest)
+        shortest = select(square < shortest, square, shortest)
         n += 1
-    return shortest, closest, n
+    return select(total == total, shortest, total), closest, n  # NaN is taken
 
 
 @jit
-def _soft_sum(xyz, index, start, stop, cell, beta, r):  # type: ignore[no-untyped-def]
+def _soft_sum(xyz, index, start, stop, cell, beta, least):  # type: ignore[no-untyped-def]
     """sum(exp(beta / r_n - beta / r)), which cannot overflow as r is the smallest."""
-    total = 0.0
+    total, top = zeros(xyz), beta / least
     for n in range(start, stop):
         d = difference(xyz, index[n, 0], index[n, 1], cell)
-        total += math.exp(beta / math.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2]) - beta / r)
+        total += exponential(beta / root(dot(d, d)) - top)
     return total
 
 
 @jit
-def _soft_gradient(xyz, index, start, stop, cell, beta, shortest, r, factor, grad):  # type: ignore[no-untyped-def]
+def _soft_gradient(xyz, index, start, stop, cell, beta, least, r, factor, grad):  # type: ignore[no-untyped-def]
     for n in range(start, stop):
         i, j = index[n, 0], index[n, 1]
         d = difference(xyz, i, j, cell)
-        length = math.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
-        weight = math.exp(beta / length - beta / shortest) * (r / length) ** 2
+        length = math.sqrt(dot(d, d))
+        weight = exponential(beta / length - beta / least) * (r / length) ** 2
         axpy(grad, j, factor * weight / length, d)
         axpy(grad, i, -factor * weight / length, d)

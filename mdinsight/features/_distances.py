@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from mdinsight.errors import ParameterError
 from mdinsight.features._base import Feature, atom_table
-from mdinsight.features._geometry import axpy, difference, prepare_box
+from mdinsight.features._geometry import axpy, difference, dot, prepare_box
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
+from mdinsight.features._lanes import root
+from mdinsight.features._memory import store
 from mdinsight.features._parts import part
 from mdinsight.features._selection import as_selection, told
 from mdinsight.series import Column
@@ -127,8 +128,8 @@ def kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no
     for n in range(index.shape[0]):
         i, j, o = index[n, 0], index[n, 1], index[n, 2]
         d = difference(xyz, i, j, cell)
-        r = math.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
-        out[o] = r
-        if grad.shape[0] > 0 and r > 0.0:
+        r = root(dot(d, d))
+        store(out, o, r)
+        if grad is not None and grad.shape[0] > 0 and r > 0.0:
             axpy(grad, j, cot[o] / r, d)
             axpy(grad, i, -cot[o] / r, d)

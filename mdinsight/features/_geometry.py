@@ -1,6 +1,7 @@
-"""Geometry for the kernels, compiled: minimum image, torsion, angle, eigenvectors; each derivative beside its value.
+"""Geometry for the kernels, compiled: minimum image, torsion, angle; each derivative beside its value.
 
-All work in double precision on coordinates in nm. A box holds its vectors as rows.
+All work in double precision on coordinates in nm, of one frame or of eight side by side (:mod:`mdinsight.features._lanes`).
+A box holds its vectors as rows.
 """
 # The compiled functions bear no annotations: numba infers them.
 # mypy: disallow-untyped-defs=False
@@ -10,8 +11,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba.extending import overload
 
 from mdinsight.features._jit import inlined, jit
+from mdinsight.features._lanes import LANES, absolute, root, select, some, whole
+from mdinsight.features._memory import load
 
 TINY = 1e-12
 """Below this (nm, or nm squared) a direction is undefined: its derivative is given as zero."""
@@ -81,18 +85,62 @@ def _sort_rows(cell):
                     cell[j, c], cell[j + 1, c] = cell[j + 1, c], cell[j, c]
 
 
-@jit
+TABLE = 20
+"""Rows of a table of prepared boxes."""
+
+
 def prepare_box(box, has_box):
     """The box as the minimum image needs it, all in numbers: (mode, safe, nine of the cell, nine of its inverse).
 
     The cell is the Minkowski-reduced lattice basis, so a strongly tilted box costs no correctness: for a reduced
     basis the nearest image lies within one step of the rounded one (Semaev 2001, doi:10.1007/3-540-44670-2_13).
-    ``mode`` is 0 without a box, 1 for a rectangular one and 2 for any other; below ``safe`` (nm squared) a rounded
-    image is known to be the nearest.
+    ``mode`` is 0 without a box, 1 for a rectangular one along the axes and 2 for any other; below ``safe`` (nm squared) a
+    rounded image is known to be the nearest. Of frames side by side ``box`` is the table that :func:`tabulate_box` filled,
+    and the mode is that of the most general one.
     """
+
+
+@overload(prepare_box)
+def _prepare_box(box, has_box):
+    if box.ndim == 2:
+        return lambda box, has_box: _prepare(box, has_box)
+
+    def prepared(box, has_box):
+        mode = 0.0
+        if has_box:
+            for n in range(LANES):
+                mode = max(mode, box[0, 0, n])
+        safe, a, b, c = load(box, 1, 0), _three(box, 2), _three(box, 5), _three(box, 8)
+        p, q, r = _three(box, 11), _three(box, 14), _three(box, 17)
+        return mode, safe, (*a, *b, *c), (*p, *q, *r)
+
+    return prepared
+
+
+@jit
+def _three(table, row):
+    return load(table, row, 0), load(table, row + 1, 0), load(table, row + 2, 0)
+
+
+@jit
+def tabulate_box(box, table, n):
+    """Write a box into lane n of a table (TABLE, 1, LANES)."""
+    mode, safe, cell, inverse = _prepare(box, True)
+    table[0, 0, n], table[1, 0, n] = mode, safe
+    for k in range(9):
+        table[2 + k, 0, n] = cell[k]
+        table[11 + k, 0, n] = inverse[k]
+
+
+@jit
+def _prepare(box, has_box):
     # a tuple of numbers lives in registers; one that held arrays would count references for every pair of atoms
     if not has_box:
         return _pack(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    x, y, z = box[0, 0], box[1, 1], box[2, 2]
+    if box[0, 1] == box[0, 2] == box[1, 0] == box[1, 2] == box[2, 0] == box[2, 1] == 0.0:
+        mode = 1.0 if abs(x * y * z) >= TINY else 0.0
+        return _pack(mode, x * y * z, 0.25 * min(x * x, y * y, z * z), x, 0.0, 0.0, 0.0, y, 0.0, 0.0, 0.0, z)
     cell = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
@@ -110,17 +158,19 @@ def prepare_box(box, has_box):
     b = (cell[1, 0], cell[1, 1], cell[1, 2])
     c = (cell[2, 0], cell[2, 1], cell[2, 2])
     volume = dot(a, cross(b, c))
-    skew = max(abs(dot(a, b)), abs(dot(a, c)), abs(dot(b, c)))
-    mode = 0.0 if abs(volume) < TINY else 1.0 if skew <= 1e-12 * dot(c, c) else 2.0
+    mode = 2.0 if abs(volume) >= TINY else 0.0
     return _pack(mode, volume, 0.25 * dot(a, a), a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2])
 
 
 @jit
 def _pack(mode, volume, safe, ax, ay, az, bx, by, bz, cx, cy, cz):
+    if mode == 0.0:  # no image is nearer than the one that is there
+        zero = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return 0.0, 0.0, zero, zero
     p = cross((bx, by, bz), (cx, cy, cz))
     q = cross((cx, cy, cz), (ax, ay, az))
     r = cross((ax, ay, az), (bx, by, bz))
-    v = 1.0 / volume if mode > 0.0 else 0.0
+    v = 1.0 / volume
     cell = (ax, ay, az, bx, by, bz, cx, cy, cz)
     return mode, safe, cell, (p[0] * v, p[1] * v, p[2] * v, q[0] * v, q[1] * v, q[2] * v, r[0] * v, r[1] * v, r[2] * v)
 
@@ -128,37 +178,59 @@ def _pack(mode, volume, safe, ax, ay, az, bx, by, bz, cx, cy, cz):
 @inlined
 def difference(xyz, i, j, box):
     """Vector from atom i to the nearest image of atom j; ``box`` as :func:`prepare_box` gives it."""
-    x = xyz[j, 0] - xyz[i, 0]
-    y = xyz[j, 1] - xyz[i, 1]
-    z = xyz[j, 2] - xyz[i, 2]
+    x = load(xyz, j, 0) - load(xyz, i, 0)
+    y = load(xyz, j, 1) - load(xyz, i, 1)
+    z = load(xyz, j, 2) - load(xyz, i, 2)
+    return nearest(x, y, z, box)
+
+
+@inlined
+def nearest(x, y, z, box):
+    """The nearest image of a vector."""
     mode, safe, cell, inverse = box
-    if mode == 0.0:
-        return x, y, z
-    p = math.floor(x * inverse[0] + y * inverse[1] + z * inverse[2] + 0.5)
-    q = math.floor(x * inverse[3] + y * inverse[4] + z * inverse[5] + 0.5)
-    r = math.floor(x * inverse[6] + y * inverse[7] + z * inverse[8] + 0.5)
-    x -= p * cell[0] + q * cell[3] + r * cell[6]
-    y -= p * cell[1] + q * cell[4] + r * cell[7]
-    z -= p * cell[2] + q * cell[5] + r * cell[8]
-    if mode == 1.0 or x * x + y * y + z * z <= safe:
-        return x, y, z
-    return _nearest(x, y, z, cell)
+    if mode == 1.0:
+        x = x - whole(x * inverse[0]) * cell[0]
+        y = y - whole(y * inverse[4]) * cell[4]
+        z = z - whole(z * inverse[8]) * cell[8]
+    elif mode == 2.0:
+        x, y, z = _nearest_tilted(x, y, z, safe, cell, inverse)
+    return x, y, z
 
 
 @jit
-def _nearest(x, y, z, cell):
-    best = x * x + y * y + z * z
-    bx, by, bz = x, y, z
-    for p in range(-1, 2):
-        for q in range(-1, 2):
-            for r in range(-1, 2):
-                u = x + p * cell[0] + q * cell[3] + r * cell[6]
-                v = y + p * cell[1] + q * cell[4] + r * cell[7]
-                w = z + p * cell[2] + q * cell[5] + r * cell[8]
-                length = u * u + v * v + w * w
-                if length < best:
-                    best, bx, by, bz = length, u, v, w
-    return bx, by, bz
+def _nearest_tilted(x, y, z, safe, cell, inverse):
+    p = whole(x * inverse[0] + y * inverse[1] + z * inverse[2])
+    q = whole(x * inverse[3] + y * inverse[4] + z * inverse[5])
+    r = whole(x * inverse[6] + y * inverse[7] + z * inverse[8])
+    x = x - (p * cell[0] + q * cell[3] + r * cell[6])
+    y = y - (p * cell[1] + q * cell[4] + r * cell[7])
+    z = z - (p * cell[2] + q * cell[5] + r * cell[8])
+    if some(x * x + y * y + z * z > safe):
+        return _search(x, y, z, cell)
+    return x, y, z
+
+
+@jit
+def _search(x, y, z, cell):
+    """Of the 27 images around, the nearest; two opposite steps s are tried at once, as the better is that against d . s."""
+    a, b, c = (cell[0], cell[1], cell[2]), (cell[3], cell[4], cell[5]), (cell[6], cell[7], cell[8])
+    d = (x, y, z)
+    gain = 0.0 * x
+    u, v, w = gain, gain, gain
+    for number in range(14, 27):
+        p, q, r = number // 9 - 1.0, number // 3 % 3 - 1.0, number % 3 - 1.0
+        sx = p * a[0] + q * b[0] + r * c[0]
+        sy = p * a[1] + q * b[1] + r * c[1]
+        sz = p * a[2] + q * b[2] + r * c[2]
+        along = sx * d[0] + sy * d[1] + sz * d[2]
+        change = sx * sx + sy * sy + sz * sz - 2.0 * absolute(along)
+        better = change < gain
+        turn = select(along > 0.0, -1.0, 1.0) * select(better, 1.0, 0.0)
+        gain = select(better, change, gain)
+        u = select(better, turn * sx, u)
+        v = select(better, turn * sy, v)
+        w = select(better, turn * sz, w)
+    return x + u, y + v, z + w
 
 
 @jit
@@ -169,7 +241,7 @@ def torsion(u, v, w):
     """
     m = cross(u, v)
     n = cross(v, w)
-    return dot(m, n), math.sqrt(dot(v, v)) * dot(u, n)
+    return dot(m, n), root(dot(v, v)) * dot(u, n)
 
 
 @jit
@@ -199,7 +271,7 @@ def torsion_gradient(u, v, w, atoms, factor, grad):
 def angle(u, v):
     """(x, y) of the angle between two vectors from its apex: angle = atan2(y, x), exact also near 0 and pi."""
     n = cross(u, v)
-    return dot(u, v), math.sqrt(dot(n, n))
+    return dot(u, v), root(dot(n, n))
 
 
 @jit
@@ -216,33 +288,3 @@ def angle_gradient(u, v, atoms, factor, grad):
     axpy(grad, k, factor / (vv * sine), dv)
     axpy(grad, j, -factor / (uu * sine), du)
     axpy(grad, j, -factor / (vv * sine), dv)
-
-
-@jit
-def eigen4(matrix):
-    """Eigenvalues and eigenvectors (columns) of a symmetric 4 x 4 matrix by Jacobi rotations, to rounding."""
-    a = np.empty((8, 4))  # the matrix above, the eigenvectors below, so that one loop turns the columns of both
-    for i in range(4):
-        for j in range(4):
-            a[i, j] = matrix[i, j]
-            a[4 + i, j] = 1.0 if i == j else 0.0
-    for _ in range(60):
-        off = a[0, 1] ** 2 + a[0, 2] ** 2 + a[0, 3] ** 2 + a[1, 2] ** 2 + a[1, 3] ** 2 + a[2, 3] ** 2
-        if off <= 1e-34 * (a[0, 0] ** 2 + a[1, 1] ** 2 + a[2, 2] ** 2 + a[3, 3] ** 2):
-            break
-        for i in range(3):
-            for j in range(i + 1, 4):
-                if a[i, j] == 0.0:
-                    continue
-                theta = (a[j, j] - a[i, i]) / (2.0 * a[i, j])
-                t = 1.0 / (abs(theta) + math.sqrt(theta * theta + 1.0))
-                t = -t if theta < 0.0 else t
-                c = 1.0 / math.sqrt(t * t + 1.0)
-                s = t * c
-                for k in range(8):
-                    p, q = a[k, i], a[k, j]
-                    a[k, i], a[k, j] = c * p - s * q, s * p + c * q
-                for k in range(4):
-                    p, q = a[i, k], a[j, k]
-                    a[i, k], a[j, k] = c * p - s * q, s * p + c * q
-    return np.array([a[0, 0], a[1, 1], a[2, 2], a[3, 3]]), a[4:]

@@ -1,10 +1,9 @@
-"""How every kernel is compiled, and the one loop that runs a kernel over frames."""
+"""How every kernel is compiled, and for which arguments."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,25 +14,32 @@ import numpy as np
 from numba import types
 
 _log = logging.getLogger(__name__)
-_COMPILING = threading.Lock()
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MATRIX = types.Array(types.float64, 2, "C")
 _VECTOR = types.Array(types.float64, 1, "C")
 _INDEX = types.Array(types.int32, 2, "C")
+_STACK = types.Array(types.float64, 3, "C")
 
 SIGNATURE = types.void(_MATRIX, _MATRIX, types.boolean, _INDEX, _MATRIX, _VECTOR, _VECTOR, _MATRIX)
-"""``kernel(xyz, box, has_box, index, params, out, cot, grad)``, the same for every kind."""
+"""``kernel(xyz, box, has_box, index, params, out, cot, grad)`` for one frame, the same for every kind."""
 
-_LOOP = types.void(
-    types.FunctionType(SIGNATURE),
+MANY = types.void(_STACK, _STACK, types.boolean, _INDEX, _MATRIX, _MATRIX, types.none, types.none)
+"""The same for eight frames side by side (see :mod:`mdinsight.features._lanes`), values alone."""
+
+LOOP = types.void(
+    types.FunctionType(MANY),
     types.Array(types.float32, 3, "C"),
     types.Array(types.float32, 3, "C"),
     types.boolean,
+    types.Array(types.int64, 1, "C"),
     _INDEX,
     _MATRIX,
     types.Array(types.float32, 2, "C"),
+    types.intp,
+    types.intp,
 )
+"""The loop over frames: the kernel, frames, boxes, atoms, index, params, all columns, the first one and how many."""
 
 Kernel = Callable[[np.ndarray, np.ndarray, bool, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]
 
@@ -44,7 +50,7 @@ def _sources() -> str:
     for room in ("features", "bias"):
         for path in sorted((Path(__file__).parent.parent / room).glob("*.py")):
             content = path.read_bytes()
-            if b"@jit" in content or b"@inlined" in content:
+            if b"@jit" in content or b"@inlined" in content or b"@intrinsic" in content:
                 digest.update(content)
     return digest.hexdigest()
 
@@ -74,46 +80,7 @@ def jit(function: F, reorder: bool = False) -> F:
         return numba.njit(function, nogil=True, cache=False, error_model="numpy", fastmath=fast)
 
 
-@jit
-def _over_frames(kernel, xyz, boxes, has_box, index, params, out):  # type: ignore[no-untyped-def]
-    frame = np.empty((xyz.shape[1], 3))
-    box = np.zeros((3, 3))
-    values = np.empty(out.shape[1])
-    no_cotangent = np.empty(0)
-    no_gradient = np.empty((0, 3))
-    for f in range(xyz.shape[0]):
-        frame[:] = xyz[f]
-        if has_box:
-            box[:] = boxes[f]
-        kernel(frame, box, has_box, index, params, values, no_cotangent, no_gradient)
-        out[f] = values
-
-
-def _loop() -> Any:
-    """The loop, compiled once for a kernel as a pointer: not anew for each kernel that is passed to it."""
-    with _COMPILING:
-        if not _over_frames.signatures:  # type: ignore[attr-defined]
-            _over_frames.compile(_LOOP)  # type: ignore[attr-defined]
-            _over_frames.disable_compile()  # type: ignore[attr-defined]
-    return _over_frames
-
-
 def ready(kernel: Kernel) -> Kernel:
-    """The kernel, compiled for its one signature (or fetched from disk)."""
+    """The kernel, compiled for one frame (or fetched from disk)."""
     kernel.compile(SIGNATURE)  # type: ignore[attr-defined]
     return kernel
-
-
-def over_frames(
-    kernel: Kernel, xyz: np.ndarray, boxes: np.ndarray | None, index: np.ndarray, params: np.ndarray, n_out: int
-) -> np.ndarray:
-    """Run a kernel over (n_frames, n_atoms, 3) float32 coordinates: (n_frames, n_out) float32.
-
-    Each frame is widened to double precision first, so the arithmetic is that of one frame inside MD, and a frame's
-    values do not depend on what stands beside it in the chunk.
-    """
-    out = np.empty((len(xyz), n_out), dtype=np.float32)
-    has_box = boxes is not None
-    cells = np.zeros((0, 3, 3), np.float32) if boxes is None else np.require(boxes, np.float32, ["C", "W"])
-    _loop()(ready(kernel), np.require(xyz, np.float32, ["C", "W"]), cells, has_box, index, params, out)
-    return out

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import mdtraj
 import numpy as np
 
 from mdinsight.errors import ParameterError
-from mdinsight.features._jit import Kernel, over_frames, ready
+from mdinsight.features._frames import over_frames
+from mdinsight.features._jit import Kernel, ready
 from mdinsight.series import Column
 
 if TYPE_CHECKING:
@@ -63,9 +65,18 @@ class Part:
         index[:, : self.atom_columns] = np.searchsorted(atoms, index[:, : self.atom_columns])
         return replace(self, index=_int32(index))
 
-    def compute(self, xyz: np.ndarray, box: np.ndarray | None, time: np.ndarray | None = None) -> np.ndarray:
-        """Values of a chunk of frames: (n_frames, n_columns) float32."""
-        return over_frames(self.kernel, xyz, box, self.index, self.params, len(self.columns))
+    @cached_property
+    def _own(self) -> tuple[np.ndarray, np.ndarray]:
+        """The atoms that are read, and the index as it counts within them: no frame is widened beyond what is needed."""
+        atoms = self.atoms.astype(np.int64)
+        return atoms, self.local(atoms).index
+
+    def compute(
+        self, xyz: np.ndarray, box: np.ndarray | None, time: np.ndarray | None, out: np.ndarray, first: int
+    ) -> None:
+        """Values of a chunk of frames, into the columns of ``out`` (n_frames, n) float32 from ``first`` on."""
+        atoms, index = self._own
+        over_frames(self.kernel, xyz, box, atoms, index, self.params, out, first, len(self.columns))
 
     def evaluate(
         self, xyz: np.ndarray, box: np.ndarray | None, cotangent: np.ndarray | None = None
@@ -107,8 +118,13 @@ class TrajectoryPart:
         """The same function for coordinates that hold only ``atoms`` (sorted)."""
         return replace(self, within=np.searchsorted(atoms, self.atoms))
 
-    def compute(self, xyz: np.ndarray, box: np.ndarray | None, time: np.ndarray | None = None) -> np.ndarray:
-        """Values of a chunk of frames: (n_frames, n_columns) float32."""
+    def compute(
+        self, xyz: np.ndarray, box: np.ndarray | None, time: np.ndarray | None, out: np.ndarray, first: int
+    ) -> None:
+        """Values of a chunk of frames, into the columns of ``out`` (n_frames, n) float32 from ``first`` on."""
+        out[:, first : first + len(self.columns)] = self._values(xyz, box, time)
+
+    def _values(self, xyz: np.ndarray, box: np.ndarray | None, time: np.ndarray | None) -> np.ndarray:
         frames = self._frames(xyz, box, time)
         try:
             values = np.asarray(self.function(frames))
@@ -122,14 +138,14 @@ class TrajectoryPart:
                 f"{self.feature.title} gave an array of shape {values.shape} for {len(frames.xyz)} frames and "
                 f"{self.width} names; return one of shape (n_frames, {self.width})"
             )
-        return np.ascontiguousarray(values[:, list(self.outputs)], dtype=np.float32)
+        return values[:, list(self.outputs)].astype(np.float32)
 
     def evaluate(
         self, xyz: np.ndarray, box: np.ndarray | None, cotangent: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Values of one frame and, where the function has one, the gradient of cotangent . values."""
         cell = None if box is None else box[None]
-        values = self.compute(xyz[None], cell)[0].astype(np.float64)
+        values = self._values(xyz[None], cell, None)[0].astype(np.float64)
         grad = np.zeros_like(xyz) if cotangent is not None else np.empty((0, 3))
         if cotangent is not None and self.gradient is not None:
             weights = np.zeros(self.width)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from mdinsight.errors import TopologyError
 from mdinsight.features._base import Feature, reference_tag
-from mdinsight.features._geometry import prepare_box
+from mdinsight.features._geometry import axpy, prepare_box
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
+from mdinsight.features._lanes import root
+from mdinsight.features._memory import load, store, zeros
 from mdinsight.features._parts import part
 from mdinsight.features._selection import as_selection, told
 from mdinsight.features._whole import gather, paths_to
@@ -88,20 +89,20 @@ def kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no
     cell = prepare_box(box, has_box and params[0, 2] > 0.0)
     x = gather(xyz, index, params[:, 1], cell)
     total = 0.0
-    centre = np.zeros(3)
-    for n in range(x.shape[0]):
-        total += params[n, 0]
-        for c in range(3):
-            centre[c] += params[n, 0] * x[n, c]
-    centre /= total
-    square = 0.0
-    for n in range(x.shape[0]):
-        for c in range(3):
-            x[n, c] -= centre[c]
-            square += params[n, 0] * x[n, c] * x[n, c]
-    rg = math.sqrt(square / total)
-    out[0] = rg
-    if grad.shape[0] > 0 and rg > 0.0:
-        for n in range(x.shape[0]):
-            for c in range(3):
-                grad[index[n, 0], c] += cot[0] * params[n, 0] * x[n, c] / (total * rg)
+    a, b, c = zeros(xyz), zeros(xyz), zeros(xyz)
+    for n in range(index.shape[0]):
+        mass = params[n, 0]
+        total += mass
+        a, b, c = a + mass * load(x, n, 0), b + mass * load(x, n, 1), c + mass * load(x, n, 2)
+    a, b, c = a / total, b / total, c / total
+    square = zeros(xyz)
+    for n in range(index.shape[0]):
+        p, q, r = load(x, n, 0) - a, load(x, n, 1) - b, load(x, n, 2) - c
+        square += params[n, 0] * (p * p + q * q + r * r)
+    rg = root(square / total)
+    store(out, 0, rg)
+    if grad is not None and grad.shape[0] > 0 and rg > 0.0:
+        factor = cot[0] / (total * rg)
+        for n in range(index.shape[0]):
+            d = x[n, 0] - a, x[n, 1] - b, x[n, 2] - c
+            axpy(grad, index[n, 0], factor * params[n, 0], d)

@@ -15,6 +15,8 @@ from mdinsight.features._base import Feature, atom_table
 from mdinsight.features._geometry import difference, prepare_box, torsion, torsion_gradient
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
+from mdinsight.features._lanes import arctan2, root, select
+from mdinsight.features._memory import store
 from mdinsight.features._parts import Part, part
 from mdinsight.series import Column
 from mdinsight.words import some
@@ -155,17 +157,19 @@ def kernel(xyz, box, has_box, index, params, out, cot, grad):  # type: ignore[no
         v = difference(xyz, j, k, cell)
         w = difference(xyz, k, l, cell)
         x, y = torsion(u, v, w)
-        length = math.sqrt(x * x + y * y)
-        cosine, sine = (x / length, y / length) if length > 0.0 else (1.0, 0.0) if length == 0.0 else (length, length)
+        length = root(x * x + y * y)
+        defined = length != 0.0  # NaN is let through
+        cosine = select(defined, x / length, 1.0)
+        sine = select(defined, y / length, 0.0)
         c, s, a = index[n, 4], index[n, 5], index[n, 6]
-        factor = 0.0
         if c >= 0:
-            out[c] = cosine
+            store(out, c, cosine)
         if s >= 0:
-            out[s] = sine
+            store(out, s, sine)
         if a >= 0:
-            out[a] = math.atan2(y, x)
-        if grad.shape[0] > 0:
+            store(out, a, arctan2(y, x))
+        if grad is not None and grad.shape[0] > 0:
+            factor = 0.0
             if c >= 0:
                 factor -= sine * cot[c]
             if s >= 0:

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from mdinsight.features._geometry import difference
 from mdinsight.features._jit import jit
+from mdinsight.features._memory import load, put, scratch
 
 
 def paths_to(topology: mdtraj.Topology, atoms: np.ndarray, periodic: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -83,13 +84,16 @@ def _edges(topology: mdtraj.Topology) -> np.ndarray:
 @jit
 def gather(xyz, index, parent, cell):  # type: ignore[no-untyped-def]
     """Coordinates (n_terms, 3) of the atoms in the first column of the index, molecules whole where there is a box."""
-    x = np.empty((index.shape[0], 3))
+    x = scratch(xyz, index.shape[0], 3)
     for n in range(index.shape[0]):
         i = index[n, 0]
         m = int(parent[n])
         if cell[0] == 0.0 or m < 0:
-            x[n, 0], x[n, 1], x[n, 2] = xyz[i, 0], xyz[i, 1], xyz[i, 2]
+            for c in range(3):
+                put(x, n, c, load(xyz, i, c))
         else:
             d = difference(xyz, index[m, 0], i, cell)
-            x[n, 0], x[n, 1], x[n, 2] = x[m, 0] + d[0], x[m, 1] + d[1], x[m, 2] + d[2]
+            put(x, n, 0, load(x, m, 0) + d[0])
+            put(x, n, 1, load(x, m, 1) + d[1])
+            put(x, n, 2, load(x, m, 2) + d[2])
     return x
