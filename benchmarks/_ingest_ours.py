@@ -77,10 +77,7 @@ def cache(job: Job) -> Result:
 
 def stages(job: Job) -> Result:
     """The stages of the way from files to features or TICA, each run apart: seconds of each."""
-    if "lag" in job:
-        feats: Definition = feature_set(job)
-    else:
-        feats = Distances(pairs=job["pairs"])
+    feats: Definition = feature_set(job) if "lag" in job else Distances(pairs=job["pairs"])
     took, clock = {}, _Clock()
     trajs = trajectories(job)
     took["open"] = clock.lap()

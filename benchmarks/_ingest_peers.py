@@ -98,10 +98,13 @@ def mdtraj_read_of(job: Job, file: str) -> np.ndarray:
 
 
 def mdtraj_contacts(job: Job) -> Result:
-    """Closest heavy atoms of pairs of residues, frames in memory."""
+    """Closest heavy atoms of pairs of residues, frames in memory, so many at once that all distances of atoms fit there."""
     import mdtraj
 
-    return {"arrays": [mdtraj.compute_contacts(job["frames"], job["pairs"], scheme="closest-heavy")[0]]}
+    frames, size = job["frames"], job["chunk"]
+    chunks = [frames[start : start + size] for start in range(0, len(frames), size)]
+    found = [mdtraj.compute_contacts(chunk, job["pairs"], scheme="closest-heavy")[0] for chunk in chunks]
+    return {"arrays": [np.concatenate(found)]}
 
 
 def torsions(topology: Any) -> np.ndarray:

@@ -153,7 +153,7 @@ def difference(ours: Timed, theirs: Timed) -> str:
     Raises
     ------
     SystemExit
-        If features differ by more than 1e-6 or timescales by more than 1e-4 of them.
+        If features differ by more than 1e-6 (of them, where they are above 1) or timescales by more than 1e-4 of them.
     """
     if "timescales" in ours.said:
         a, b = (np.array(side.said["timescales"][:2]) for side in (ours, theirs))
@@ -167,7 +167,7 @@ def difference(ours: Timed, theirs: Timed) -> str:
     if "columns" in ours.said:
         place = {name: i for i, name in enumerate(theirs.said["columns"])}
         ordered = ordered[:, [place[name] for name in ours.said["columns"]]]
-    worst = float(np.abs(ours.probe - ordered).max())
+    worst = float((np.abs(ours.probe - ordered) / np.maximum(1.0, np.abs(ordered))).max())  # float32, up to 7 nm
     if not worst <= 1e-6:
         sys.exit(f"{theirs.work}: differs from mdinsight by up to {worst:.3g}")
     return f"{worst:.0e}"
