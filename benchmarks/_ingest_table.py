@@ -23,8 +23,8 @@ HOW = """\
 Each time is the best of {turns} fresh processes, in turn with the rivals' (ABAB), held to the same cores, with as many threads as
 cores; in brackets the slowest. It begins after the imports, with the topology loaded, and after the same work on a few frames.
 Files are in the file cache; mdinsight's own cache and index are empty. Rivals read only the atoms needed, float32, in chunks of
-the size that was best for them; "2 processes" is file beside file. The script stops where numbers differ by more than 1e-6
-(features) or a part in 10,000 (timescales)."""
+the size that was best for them; "2 processes" is file beside file; on two cores a rival's time is the better of its times on one
+and on two. The script stops where numbers differ by more than 1e-6 (features) or a part in 10,000 (timescales)."""
 LIMITS = """\
 Limits of this machine, one core: files from the disk {disk:.2g} GB/s, from the file cache {cached:.2g} GB/s, memory copied at
 {memory:.2g} GB/s. "Speed" is mdinsight's, per second; its MB are those bytes of the files that hold the atoms needed, in brackets
@@ -67,6 +67,7 @@ class Bench:
         self.limits = limits(self.files)
         self.ours: dict[tuple[str, int], Timed] = {}
         self.missed: list[str] = []
+        self.theirs: dict[tuple[str, str], float] = {}  # seconds on one core
         self.memory: dict[str, float] = {}
         self.topology = mdtraj.load_topology(self.files.top)
         self.cage = mdtraj.load_topology(self.files.cage_top)
@@ -111,15 +112,17 @@ class Bench:
             limit = self.limits["disk" if row.cold else "cached"]
             speed += f"; {row.bytes / ours.seconds / 1e6:,.0f} MB/s ({100 * row.bytes / ours.seconds / limit:.2g} %)"
         for rival, theirs in zip(rivals, found[1:], strict=True):
-            ratio, goal = theirs.seconds / ours.seconds, rival.one if n_cores == 1 else rival.two
+            least = self.theirs.setdefault((row.title, rival.name), theirs.seconds)
+            seconds = min(least, theirs.seconds)  # the threads of a BLAS may cost more than they bring
+            ratio, goal = seconds / ours.seconds, rival.one if n_cores == 1 else rival.two
             self.memory[f"{row.title}, {rival.name}, {n_cores}"] = theirs.said["memory"]
             where = f"{row.title}, {n_cores} core{'s' * (n_cores > 1)}, against {rival.name}"
             self.line(
                 row.title,
                 rival.name,
                 str(n_cores),
-                _seconds(ours),
-                _seconds(theirs),
+                _seconds(ours, ours.seconds),
+                _seconds(theirs, seconds),
                 f"{ratio:.2f}",
                 "" if goal is None else f"≥ {goal:g}",
                 self.judge(where, f"{ratio:.2f}", f"≥ {goal}", None if goal is None else ratio >= goal),
@@ -174,8 +177,8 @@ class Bench:
         return found
 
 
-def _seconds(run: Timed) -> str:
-    return f"{run.seconds:.3g} ({max(run.all):.3g})"
+def _seconds(run: Timed, best: float) -> str:
+    return f"{best:.3g} ({max(run.all):.3g})"
 
 
 def cpu() -> str:
