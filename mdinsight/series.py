@@ -92,6 +92,11 @@ class Rows(ABC):
             If a trajectory turned out to end earlier, so that what was made for its length must be made anew.
         """
 
+    @property
+    def remembers(self) -> bool:
+        """Whether there is a cache behind :meth:`remember`."""
+        return False
+
     def recall(self, name: str, shape: tuple[int, int]) -> np.ndarray | None:
         """What :meth:`remember` kept of these rows under a name; a series in memory keeps nothing."""
         return None

@@ -28,6 +28,8 @@ from mdinsight.passes import Consumer, until_whole
 from mdinsight.series import Rows, as_rows
 
 Sweep = Callable[[Sequence[tuple[Any, Consumer]]], None]
+_BLOCKS = 16
+"""Units to resample at most, so that memory is the same for a few trajectories, which are cut, and for thousands."""
 _BLOCK_BYTES = 1 << 29
 """What the covariances of the bootstrap's blocks may take together; wide data get fewer blocks."""
 
@@ -40,7 +42,7 @@ class Source:
         self.series = series
         self.lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag)
         self.reversible = estimator.kind == "TICA"
-        most = max(1, min(32, _BLOCK_BYTES // ((16 if self.reversible else 24) * series.n_columns**2)))
+        most = max(1, min(_BLOCKS, _BLOCK_BYTES // ((16 if self.reversible else 24) * series.n_columns**2)))
         self.groups = _merge(bootstrap_groups(series, self.lag), most)
         self.block_frames = typical_length((block for group in self.groups for block in group), self.lag)
 
@@ -51,8 +53,9 @@ class Source:
         return None if found is None else unpacked(found, n, self.reversible)
 
     def remember(self, parts: Sequence[Moments]) -> None:
-        """Leave the moments in the cache."""
-        self.series.remember(self._name, packed(parts, self.reversible))
+        """Leave the moments in the cache, if there is one."""
+        if self.series.remembers:
+            self.series.remember(self._name, packed(parts, self.reversible))
 
     @property
     def _name(self) -> str:

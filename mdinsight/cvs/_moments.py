@@ -16,8 +16,8 @@ from mdinsight.errors import DegenerateError
 from mdinsight.passes import Piece
 from mdinsight.series import Rows
 
-_CHUNK_VALUES = 1_000_000
-"""Numbers widened to float64 at once: 8 MB."""
+_CHUNK_VALUES = 500_000
+"""Numbers widened to float64 at once: 4 MB."""
 _SHIFT_ROWS = 64
 
 

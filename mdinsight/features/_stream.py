@@ -120,6 +120,11 @@ class FeatureStream(Rows):
         """One pass over all rows for several consumers, on all cores. See :meth:`Rows.sweep`."""
         sweep([(self, consumer) for consumer in consumers])
 
+    @property
+    def remembers(self) -> bool:
+        """Whether there is a cache."""
+        return self.store is not None
+
     def recall(self, name: str, shape: tuple[int, int]) -> np.ndarray | None:
         """See :meth:`Rows.recall`."""
         return None if self.store is None else self.store.get(self._name(name), shape, np.float64)

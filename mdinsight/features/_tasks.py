@@ -17,8 +17,8 @@ from mdinsight.parallel import Parcel, one_thread
 from mdinsight.passes import Piece, Work
 from mdinsight.trajectories import Trajectory
 
-_CHUNK_BYTES = 1 << 24
-_MOST_FRAMES = 2500
+_CHUNK_BYTES = 1 << 23
+_MOST_FRAMES = 2048
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ def test_several_are_fitted_in_one_pass(trajs, memory, tmp_path):
     fitted = fit_together(jobs, trajs, cache=tmp_path)
     together, counted.seen = counted.seen, []
     TICA(20).fit((TORSIONS + x).stream(trajs, cache=False))
-    assert sum(together) == sum(counted.seen) < 1.05 * memory.n_frames  # as for one alone: pieces overlap by the longest lag
+    # as for one alone: pieces overlap by the longest lag
+    assert sum(together) == sum(counted.seen) < 1.05 * memory.n_frames
     assert fitted == tuple(estimator for estimator, _ in jobs)
     for estimator, features in jobs:
         same(estimator.model, clone(estimator).fit(features.transform(trajs, cache=False)).model)
