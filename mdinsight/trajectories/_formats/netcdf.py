@@ -87,6 +87,7 @@ class _Header:
     def __init__(self, handle: BinaryIO, version: int) -> None:
         self.handle = handle
         self.size = os.fstat(handle.fileno()).st_size
+        self.types = _TYPES if version == 5 else {code: kind for code, kind in _TYPES.items() if code <= 6}
         self.count = ">q" if version == 5 else ">i"
         self.offset = ">i" if version == 1 else ">q"
         self.n_records = self._number()
@@ -99,7 +100,7 @@ class _Header:
             name = self._name()
             dims = tuple(self._number() for _ in range(self._number()))
             attributes = self._attributes()
-            kind = _TYPES[self._unpack(">i")]
+            kind = self.types[self._unpack(">i")]
             size, begin = self._number(), self._unpack(self.offset)
             self.variables[name] = _Variable(dims, kind, begin, size, attributes)
         self.end = handle.tell()
@@ -129,11 +130,20 @@ class _Header:
         found: dict[str, Any] = {}
         for _ in range(self._list(12)):
             name = self._name()
-            kind = np.dtype(_TYPES[self._unpack(">i")])
+            kind = np.dtype(self.types[self._unpack(">i")])
             count = self._number()
             raw = self._bytes((count * kind.itemsize + 3) // 4 * 4)[: count * kind.itemsize]
             found[name] = raw.decode("latin1") if kind.kind == "S" else np.frombuffer(raw, kind)
         return found
+
+    def fixed_end(self) -> int:
+        """Byte after the header and the variables that have no value for each frame."""
+        ends = [
+            v.begin + v.width * math.prod(self.dims[d][1] for d in v.dims)
+            for v in self.variables.values()
+            if not self.is_record(v)
+        ]
+        return (max([self.end, *ends]) + 3) // 4 * 4
 
     def is_record(self, variable: _Variable) -> bool:
         """Whether the variable has a value for each frame."""
@@ -153,6 +163,9 @@ def _scan3(path: Path, header: _Header, name: str) -> Scan:
     begin, record = _tiled(path, header, records, shapes, name)
     size = path.stat().st_size
     n_frames, damage = _count(header.n_records, begin, record, size)
+    if damage is not None and begin != header.fixed_end():  # the byte is wrong rather than the file torn
+        why = f"its header is corrupt: the first frame begins at byte {begin} instead of {header.fixed_end()}"
+        raise not_this_format(path, name, why)
     layout: dict[str, object] = {"record": record, "coordinates": coordinates}
     if n_frames and all(key in records and shapes[key] == (3,) for key in _CELL):
         layout |= {key: records[key] for key in _CELL}
@@ -195,16 +208,15 @@ def _tiled(
     first = at = min(v.begin for v in records.values())
     for key, variable in sorted(records.items(), key=lambda item: item[1].begin):
         size = (variable.width * math.prod(shapes[key]) + 3) // 4 * 4
-        if variable.begin != at or (variable.size != size and 0 <= variable.size < _TOO_LARGE):
+        if variable.begin != at or (variable.size != size and size < _TOO_LARGE):
             why = f"its header is corrupt: {key} has {variable.size} bytes from byte {variable.begin} on"
             raise not_this_format(
                 path, name, f"{why}, its dimensions and what stands before it make that {size} from {at}"
             )
         at += size
-    if first < header.end:
-        raise not_this_format(
-            path, name, f"its header is corrupt: the first frame begins at byte {first}, inside of it"
-        )
+    for key, variable in header.variables.items():
+        if variable.begin < header.end or (key not in records and variable.begin > first):
+            raise not_this_format(path, name, f"its header is corrupt: {key} cannot begin at byte {variable.begin}")
     return first, at - first
 
 
