@@ -121,7 +121,8 @@ class Contacts(Feature):
         pairs = self._pairs(labels)
         if len(pairs) == 0:
             raise labels.none(self.title, f"with exclude={self.exclude} no pair of residues is left")
-        atoms = {r: _atoms_of(labels.topology.residue(r), self.scheme) for r in np.unique(pairs).tolist()}
+        residues = np.unique(pairs).tolist()
+        atoms = {r: tuple(_atoms_of(labels.topology.residue(r), self.scheme)) for r in residues}
         empty = [labels.residue(r) for r, found in atoms.items() if not found]
         if empty:
             raise labels.none(
@@ -129,20 +130,17 @@ class Contacts(Feature):
                 f"{' '.join(empty[:8])} have no atom for scheme={self.scheme!r}; leave them out of the selection",
             )
         tag = reference_tag(self.kind, self.scheme, self.cutoff, self.soft_min, self.beta)
-        columns, rows = [], []
         what = "distance" if self.kind == "distance" else "contact"
-        for number, (a, b) in enumerate(pairs.tolist()):
-            first, second = np.array(atoms[a]), np.array(atoms[b])
-            block = np.empty((len(first) * len(second), 3), dtype=np.int32)
-            block[:, 0], block[:, 1] = np.repeat(first, len(second)), np.tile(second, len(first))
-            block[:, 2] = number
-            rows.append(block)
-            names = labels.residue(a), labels.residue(b)
-            key = f"{what} {' '.join(sorted((labels.residue_key(a), labels.residue_key(b))))} {tag}"
-            unit = "nm" if self.kind == "distance" else ""
-            used = tuple(atoms[a] + atoms[b])
-            columns.append(Column(f"{what} {names[0]} - {names[1]}", what, used, names, key, unit=unit))
-        table = np.concatenate(rows)
+        unit = "nm" if self.kind == "distance" else ""
+        names = {r: labels.residue(r) for r in residues}
+        keys = {r: labels.residue_key(r) for r in residues}
+        columns = []
+        for a, b in pairs.tolist():
+            first, second = sorted((keys[a], keys[b]))
+            used = (names[a], names[b])
+            name, key = f"{what} {names[a]} - {names[b]}", f"{what} {first} {second} {tag}"
+            columns.append(Column(name, what, atoms[a] + atoms[b], used, key, unit=unit))
+        table = _all_pairs(pairs, atoms)
         params = np.array(
             [[float(self.periodic), _KINDS[self.kind], float(bool(self.soft_min)), self.cutoff, self.beta]]
         )
@@ -181,6 +179,23 @@ def _atoms_of(residue: mdtraj.core.topology.Residue, scheme: str) -> list[int]:
     if scheme != "closest" and not (scheme == "sidechain-heavy" and residue.name == "GLY"):
         chosen = [a for a in chosen if a.element is None or a.element.symbol != "H"]
     return [a.index for a in chosen]
+
+
+def _all_pairs(pairs: np.ndarray, atoms: dict[int, tuple[int, ...]]) -> np.ndarray:
+    """(n_terms, 3): each atom of the first residue with each of the second, and the number of the residue pair."""
+    sizes = np.zeros(max(atoms) + 1, np.int64)
+    sizes[list(atoms)] = [len(found) for found in atoms.values()]
+    begins = np.cumsum(sizes) - sizes
+    flat = np.concatenate([np.array(atoms[r]) for r in sorted(atoms)])
+    counts = sizes[pairs[:, 0]] * sizes[pairs[:, 1]]
+    number = np.repeat(np.arange(len(pairs), dtype=np.int32), counts)
+    within = np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts)
+    i, j = np.divmod(within, sizes[pairs[:, 1]][number])
+    table = np.empty((len(number), 3), np.int32)
+    table[:, 0] = flat[begins[pairs[:, 0]][number] + i]
+    table[:, 1] = flat[begins[pairs[:, 1]][number] + j]
+    table[:, 2] = number
+    return table
 
 
 @jit

@@ -36,10 +36,13 @@ class Part:
     params: np.ndarray
     collective: bool = False
 
-    @property
+    @cached_property
     def atoms(self) -> np.ndarray:
         """Numbers of the atoms that the kernel reads."""
-        return np.unique(self.index[:, : self.atom_columns])
+        chosen = self.index[:, : self.atom_columns]
+        there = np.zeros(int(chosen.max(initial=-1)) + 1, bool)
+        there[chosen] = True
+        return np.flatnonzero(there)
 
     @property
     def has_gradient(self) -> bool:
@@ -61,14 +64,18 @@ class Part:
 
     def local(self, atoms: np.ndarray) -> Part:
         """The same kernel for coordinates that hold only ``atoms`` (sorted)."""
+        place = np.zeros(int(atoms.max(initial=-1)) + 1, np.int32)
+        place[atoms] = np.arange(len(atoms))
         index = self.index.copy()
-        index[:, : self.atom_columns] = np.searchsorted(atoms, index[:, : self.atom_columns])
+        index[:, : self.atom_columns] = place[index[:, : self.atom_columns]]
         return replace(self, index=_int32(index))
 
     @cached_property
     def _own(self) -> tuple[np.ndarray, np.ndarray]:
         """The atoms that are read, and the index as it counts within them: no frame is widened beyond what is needed."""
         atoms = self.atoms.astype(np.int64)
+        if np.array_equal(atoms, np.arange(len(atoms))):
+            return atoms, self.index
         return atoms, self.local(atoms).index
 
     def compute(
