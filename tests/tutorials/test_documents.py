@@ -63,7 +63,7 @@ def test_the_blocks_on_the_loop_run(tmp_path, monkeypatch, capsys):
     assert "the run" in printed and "walkers: was 4, is now 8" in printed  # the changed plan
     rare = names["states"].free_energies[1]
     assert len(names["states"]) == 2 and rare.low < 9.15 and rare.high > 8.95  # benchmarks/bias_free_energy.md
-    assert names["same"].identity()["cv"] == {"kind": "TICA", "lag": "2 ps", "dim": 2}
+    assert names["same"].identity()["cv"].items() >= {"kind": "TICA", "lag": 2.0, "dim": 2}.items()
     assert names["same"].system.description["hydrogen_mass"] == "1.5 u"
     assert len(names["X"]) > 10 and names["msm"].timescales().value[0] > 0
 
