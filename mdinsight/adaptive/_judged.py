@@ -169,4 +169,6 @@ def _passage(exchange: Exchange) -> Verdict:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         return Verdict("passage times", False, "; ".join(wrong[:3]) + more, f"{_LONGER}, or take longer swarms")
     fewest = min((p.effective for row in exchange.passages for p in row if p is not None), default=0.0)
-    return Verdict("passage times", True, f"each is shown by at least {fewest:.3g} paths, and goes at a steady rate")
+    return Verdict(
+        "passage times", True, f"each is shown by at least {fewest:.3g} paths, and does not change with their length"
+    )

@@ -360,14 +360,18 @@ def _kinetics(plan: Plan, history: History, rounds: list[Decision], passages: bo
     before = next(d for d in reversed(history.decisions) if d.kind == "biased" and d.round < last.round)
     states: Metastable = history.model(before, "states")
     paths = [strata.cells(_values(coordinate, part)) for piece in history.pieces(rounds) for part in piece.parts]
+    origins = _origins(history, rounds)
     state = _state_of(strata, states)
     cells = strata.cells(_values(coordinate, weighted.features))
     weights, samples = cell_weights(weighted, cells, strata.n, state[cells], _SAMPLES, plan.seed)
     # a cell that one frame was in may have none any more when a longer run is weighed, by every other frame
-    paths = [path for path in paths if weights[path[len(path) // 2]] > 0]
-    if not paths:
+    known = [number for number, path in enumerate(paths) if weights[path[len(path) // 2]] > 0]
+    if not known:
         return None
-    found = swarms(paths, np.array([len(path) // 2 for path in paths]), dt=plan.ps(_stride(plan)))
+    paths = [paths[number] for number in known]
+    found = swarms(
+        paths, np.array([len(path) // 2 for path in paths]), dt=plan.ps(_stride(plan)), origins=origins[known]
+    )
     covered = np.bincount([path[len(path) // 2] for path in paths], minlength=strata.n) > 0
     weights, samples = np.where(covered, weights, 0), np.where(covered, samples, 0)
     lag = (max(len(path) for path in paths) - 1) // 2
@@ -387,6 +391,13 @@ def _kinetics(plan: Plan, history: History, rounds: list[Decision], passages: bo
             own = None
         pairs = [[_passage(found, a, b, lag, given) if passages else None for b in cores] for a in cores]
     return Kinetics(model, own, found, strata, state, weights, samples, cores, tuple(map(tuple, pairs)))
+
+
+def _origins(history: History, rounds: list[Decision]) -> np.ndarray:
+    """(n_paths,) the number of the segment that the start of each path was taken from."""
+    tasks = {name: task for d in rounds for name, task in zip(d.names, d.tasks, strict=True)}
+    names = [start[0] for piece in history.pieces(rounds) for start in tasks[piece.name]["starts"]]
+    return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
 
 
 def _state_of(strata: Strata, states: Metastable) -> np.ndarray:

@@ -48,12 +48,15 @@ class Swarms:
         The start's frame in each path, (n,): the path was propagated from there, forward and (as a rule) backward.
     importance
         Weight of each start within its stratum, (n,).
+    origins
+        Number of the run that each start was taken from, (n,).
     """
 
     paths: Discrete
     strata: Discrete
     starts: np.ndarray
     importance: np.ndarray
+    origins: np.ndarray
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -123,11 +126,18 @@ class Swarms:
         The shape (n_s - 2) / n_s of the gamma variates gives the mean over a stratum the variance that it has, s^2 / n_s
         with the unbiased s^2 (10.1214/aos/1176345338 with shape 1 gives s^2 (n_s - 1) / n_s / (n_s + 1)). All weights
         are positive, so that no sample loses a connection. Strata with few starts are one: see :meth:`path_weights`.
+
+        Starts of one origin are alike in what their stratum does not fix, however many they are. So each origin has a
+        random weight besides, the same in all strata.
         """
         few = self.counts < FEWEST
         number = np.where(few, self.counts[few].sum(), self.counts)[self.start_strata]
         shape = np.maximum((number - 2) / number, 0.2)
-        drawn = seeds.generator(seed, "msm.swarms").standard_gamma(shape, size=(n_samples, len(self)))
+        rng = seeds.generator(seed, "msm.swarms")
+        drawn = rng.standard_gamma(shape, size=(n_samples, len(self)))
+        labels, origin = np.unique(self.origins, return_inverse=True)
+        if len(labels) > 1:
+            drawn *= rng.standard_gamma(max(1.0 - 2.0 / len(labels), 0.2), size=(n_samples, len(labels)))[:, origin]
         return np.maximum(drawn, FLOOR)
 
     def check_lag(self, lag: Any, name: str = "lag") -> int:
@@ -154,6 +164,7 @@ def swarms(
     strata: Any = None,
     importance: np.ndarray | Sequence[float] | None = None,
     dt: Any = None,
+    origins: np.ndarray | Sequence[int] | None = None,
 ) -> Swarms:
     """Short unbiased paths whose starts are equilibrium samples of their strata.
 
@@ -175,6 +186,9 @@ def swarms(
         weights; only ratios within a stratum matter.
     dt
         Time between frames (ps, or with a unit); None takes the one of ``paths``.
+    origins
+        Number of the run that each start was taken from, (n,) int, where starts are frames of correlated trajectories:
+        the intervals then hold how little those may show of a stratum. None: all starts are independent.
 
     Raises
     ------
@@ -208,7 +222,12 @@ def swarms(
             f"importance has shape {weights.shape} or a weight that is not positive; "
             f"give one positive weight for each of the {len(states)} starts"
         )
-    return Swarms(states, levels, where.astype(np.int64), weights)
+    source = np.zeros(len(states), np.int64) if origins is None else np.asarray(origins)
+    if source.shape != (len(states),) or source.dtype.kind not in "iu":
+        raise ParameterError(
+            f"origins has shape {source.shape} and type {source.dtype}; give one int for each of the {len(states)} starts"
+        )
+    return Swarms(states, levels, where.astype(np.int64), weights, source.astype(np.int64))
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,22 @@ def test_intervals_of_many_short_and_few_long_paths_hold_the_exact_figures() -> 
     assert all(np.mean(figures) > 0.84 for figures in held.values()), held
 
 
+def test_intervals_of_starts_from_few_correlated_runs_hold_the_exact_weights() -> None:
+    """Eight runs passed each stratum once, in one place of it, and eight paths start from each: taken as 64 independent
+    starts, 77 % of the intervals held the weight."""
+    held: dict[bool, list[float]] = {True: [], False: []}
+    for repeat in range(20):
+        rng = np.random.default_rng(repeat)
+        start = np.repeat(CHAIN.starts(np.full(10, 8), rng), 8)
+        origin = np.tile(np.repeat(np.arange(8), 8), 10)
+        paths = list(np.concatenate([CHAIN.walk(start, 16, rng)[::-1], CHAIN.walk(start, 16, rng)[1:]]).T)
+        for known in held:
+            data = swarms(paths, np.full(len(paths), 16), [STRATA[p] for p in paths], origins=origin if known else None)
+            own = stratum_weights(data, n_samples=50, seed=repeat)
+            held[known].append(float(own.estimate().contains(CHAIN.weights).mean()))
+    assert np.mean(held[True]) > 0.9 > 0.85 > np.mean(held[False])
+
+
 def test_wrong_weights_are_found() -> None:
     data = CHAIN.swarms(200, 5)
     wrong = CHAIN.weights * np.where(np.arange(10) < 5, 1.0, np.exp(-2.0))
@@ -289,18 +305,18 @@ def test_paths_of_two_lengths_and_one_way() -> None:
         swarm_model(both, REACH + 1)
 
 
-def test_passage_needs_two_sets_and_finds_a_third_state() -> None:
+def test_passage_needs_two_sets() -> None:
     data = CHAIN.swarms(100, 14)
     with pytest.raises(ParameterError, match="share the states"):
         swarm_passage(data, [1, 2], [2, 3], 20)
     with pytest.raises(ParameterError, match="none of the 60 states"):
         swarm_passage(data, [1], [60], 20)
-    with pytest.raises(LagError, match="at least 4"):
-        swarm_passage(data, [1], [50], 3)
+    with pytest.raises(LagError, match="at least 2"):
+        swarm_passage(data, [1], [50], 1)
+    with pytest.raises(ParameterError, match="no window of the swarms begins in"):
+        swarm_passage(swarms([np.array([0, 1, 0, 3, 0])] * 9, [2] * 9), [2], [1], 2, [0.5, 0.2, 0.1, 0.2])
     far = swarm_passage(data, [9], [56, 57], 4, CHAIN.weights)  # none comes so far in so short a time
     assert far.mfpt.contains(2.0 * CHAIN.mfpt(np.array([9]), np.array([56, 57])))
-    found = swarm_passage(data, [6, 7], np.arange(24, 36), 20)  # the other well is reached from neither
-    assert found.joined and found.elsewhere > 0.05
     lonely = swarms([np.array([0, 1, 0, 1, 0, 1])] * 9 + [np.full(6, 2)] * 9, [2] * 18)
     unreached = swarm_passage(lonely, [0], [2], 4, [0.4, 0.3, 0.3])
     assert np.isinf(unreached.mfpt.value) and np.isinf(unreached.mfpt.high)
@@ -339,7 +355,6 @@ def test_passage_through_a_third_long_lived_state() -> None:
             own = np.isin(strata, cores[source])
             exact = float(times[own] @ pi[own] / pi[own].sum())
             found = swarm_passage(data, cores[source], cores[target], REACH, np.bincount(strata, pi), n_samples=30)
-            assert found.joined
             held.append(bool(found.mfpt.contains(exact)))
             ratios.append(float(found.mfpt.value) / exact)
     assert np.mean(held) > 0.7 and np.median(ratios) == pytest.approx(1.0, abs=0.1)
@@ -354,6 +369,8 @@ def test_what_does_not_fit_is_refused() -> None:
         swarms(paths, [1, 3])
     with pytest.raises(ParameterError, match="same frames"):
         swarms(paths, [1, 1], [paths[0]])
+    with pytest.raises(ParameterError, match="one int for each of the 2 starts"):
+        swarms(paths, [1, 1], origins=[0])
     with pytest.raises(ParameterError, match="one positive weight"):
         swarms(paths, [1, 1], importance=[1.0, 0.0])
     data = swarms(paths, [1, 1])
