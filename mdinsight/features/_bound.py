@@ -200,13 +200,15 @@ def topologies_of(thing: Any) -> list[tuple[mdtraj.Topology, str]]:
     if isinstance(thing, mdtraj.Topology):
         return [(thing, "")]
     if isinstance(thing, Iterable) and not isinstance(thing, mdtraj.Trajectory):
-        found: dict[str, tuple[mdtraj.Topology, str]] = {}
-        seen: set[int] = set()
+        seen: dict[int, tuple[mdtraj.Topology, str]] = {}
         for trajectory in thing:
             topology = trajectory.topology
-            if id(topology) not in seen:
-                seen.add(id(topology))
-                found.setdefault(topology_hash(topology), (topology, f"the topology of {trajectory.label}"))
+            seen.setdefault(id(topology), (topology, f"the topology of {trajectory.label}"))
+        if len(seen) == 1:
+            return list(seen.values())
+        found: dict[str, tuple[mdtraj.Topology, str]] = {}
+        for topology, label in seen.values():
+            found.setdefault(topology_hash(topology), (topology, label))
         if found:
             return list(found.values())
     topology = getattr(thing, "topology", None)

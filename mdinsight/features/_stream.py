@@ -365,7 +365,10 @@ def open_cache(definition: Definition, cache: bool | str | Path) -> Cache | None
 
 
 def _bound_to_each(definition: Definition, trajectories: Sequence[Trajectory]) -> list[Bound]:
-    by_hash = {bound.labels.hash: bound for bound in bind_all(definition, trajectories)}
+    bounds = bind_all(definition, trajectories)
+    if len(bounds) == 1:
+        return bounds * len(trajectories)
+    by_hash = {bound.labels.hash: bound for bound in bounds}
     by_id: dict[int, Bound] = {}
     for trajectory in trajectories:
         if id(trajectory.topology) not in by_id:

@@ -159,6 +159,7 @@ class _Topologies:
 
     def __init__(self) -> None:
         self._by_source: dict[Any, mdtraj.Topology] = {}
+        self._distinct: list[mdtraj.Topology] = []
         self._by_hash: dict[str, mdtraj.Topology] = {}
 
     def get(self, entry: Entry, source: Source) -> mdtraj.Topology:
@@ -191,6 +192,10 @@ class _Topologies:
         return topology
 
     def _shared(self, topology: mdtraj.Topology) -> mdtraj.Topology:
+        self._distinct.append(topology)
+        if len(self._distinct) == 1:  # most often the only one, so its hash is not needed
+            return topology
+        self._by_hash.setdefault(topology_hash(self._distinct[0]), self._distinct[0])
         return self._by_hash.setdefault(topology_hash(topology), topology)
 
 

@@ -172,12 +172,11 @@ def _even_runs(kept: np.ndarray, times: np.ndarray, error: float) -> list[tuple[
     even = forward & (np.abs(steps - typical) <= TOLERANCE * typical + noise) & (jumps == jump)
     even |= (np.abs(steps - typical) <= noise) & (jumps == jump)  # steps too small for the times to tell
     even &= ~_lasting(times, even, typical, error)
+    uneven = np.append(np.flatnonzero(~even), len(even))
     runs: list[tuple[int, int]] = []
     first = 0
     while first < len(kept):
-        stop = first
-        while stop < len(even) and even[stop]:
-            stop += 1
+        stop = int(uneven[np.searchsorted(uneven, first)]) if first < len(even) else first
         if stop > first or first >= len(even):
             runs.append((first, stop + 1))
             first = stop + 1

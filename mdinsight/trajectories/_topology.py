@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 import warnings
 from collections.abc import Sequence
@@ -83,19 +82,15 @@ def _by_mdtraj(path: Path) -> mdtraj.Topology:
 
 def topology_hash(topology: mdtraj.Topology) -> str:
     """SHA-256 of atoms, residues, chains and bonds: the same for the same molecule read from different files."""
-    atoms = [
-        (
-            a.name,
-            a.element.symbol if a.element else "",
-            a.residue.index,
-            a.residue.name,
-            a.residue.resSeq,
-            a.residue.chain.index,
-        )
-        for a in topology.atoms
-    ]
-    bonds = sorted(tuple(sorted((first.index, second.index))) for first, second in topology.bonds)
-    return hashlib.sha256(json.dumps([atoms, bonds], separators=(",", ":")).encode()).hexdigest()
+    lines = []
+    for residue in topology.residues:
+        lines.append(f"{residue.name!r} {residue.resSeq} {residue.chain.index}")
+        lines += [f"{a.name!r} {a.element.symbol if a.element else ''}" for a in residue.atoms]
+    bonds = np.array([(first.index, second.index) for first, second in topology.bonds], np.int64).reshape(-1, 2)
+    bonds.sort(axis=1)
+    digest = hashlib.sha256("\n".join(lines).encode())
+    digest.update(bonds[np.lexsort((bonds[:, 1], bonds[:, 0]))].tobytes())
+    return digest.hexdigest()
 
 
 def select_atoms(topology: mdtraj.Topology, selection: Selection) -> np.ndarray:
