@@ -72,7 +72,8 @@ def test_bias_and_swarms_stand_side_by_side_with_their_intervals(states):
     assert {"biased walkers", "unbiased swarms alone"} <= set(labels) and "they disagree" not in labels
     assert np.allclose(bars(ax)[0], np.column_stack([free.low, free.high]))
     assert np.allclose(bars(ax)[1], np.column_stack([other.low, other.high]))
-    assert "98" in ax.get_xticklabels()[0].get_text() and "kJ/mol" in ax.get_ylabel()
+    percent = f"{100 * float(states.populations.value[0]):.3g} %"
+    assert percent in ax.get_xticklabels()[0].get_text() and "kJ/mol" in ax.get_ylabel()
 
 
 def test_a_disagreement_is_ringed(states):
