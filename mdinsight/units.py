@@ -16,6 +16,7 @@ _UNITS: dict[str, dict[str, float]] = {
     "temperature": {"K": 1.0},
 }
 _INSIDE = {"time": "ps", "length": "nm", "energy": "kJ/mol", "temperature": "K"}
+_EXAMPLE = {"time": "10 ps", "length": "1 nm", "energy": "50 kJ/mol", "temperature": "300 K"}
 _OPENMM = {"time": "picosecond", "length": "nanometer", "energy": "kilojoule_per_mole", "temperature": "kelvin"}
 _TEXT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\s\d].*?)\s*")
 
@@ -57,8 +58,9 @@ def convert(value: Any, dimension: str, name: str | None = None) -> float:
         match = _TEXT.fullmatch(value)
         if match and match[2] in units:
             return _finite(float(match[1]) * units[match[2]], value, name)
-        example = f"10 {_INSIDE[dimension]}"
-        raise ParameterError(f"{name}={value!r} is not {what}; write e.g. {example!r} (units: {', '.join(units)})")
+        raise ParameterError(
+            f"{name}={value!r} is not {what}; write e.g. {_EXAMPLE[dimension]!r} (units: {', '.join(units)})"
+        )
     if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", False):
         raise ParameterError(
             f"{name}={value!r} is not {what}; give a number of {_INSIDE[dimension]} or a string with a unit"

@@ -30,6 +30,9 @@ PLACES = {
 }
 """Where an option stands in a plan; others stand at its top, under their own names."""
 
+_BARE = ("temperature", "barrier")
+"""Options that say their unit: a number alone is in it."""
+
 
 def content_of(
     file: str | None, sequence: str | None, coords: str | None, parameters: tuple[str, ...], options: dict[str, Any]
@@ -46,6 +49,8 @@ def content_of(
         section, key = PLACES.get(name, ("", name))
         if name == "features":
             value = named_features(value)
+        elif name in _BARE:
+            value = _number(value)
         if section:
             content.setdefault(section, {})[key] = value
         else:
@@ -55,6 +60,14 @@ def content_of(
     if "bias" in content:
         content["bias"].setdefault("method", "opes")
     return content
+
+
+def _number(text: str) -> float | str:
+    """A number alone as one; what has a unit, or is none, as it stands."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _molecule(

@@ -133,8 +133,8 @@ def test_a_width_that_is_none(value):
     [
         (None, "barrier=None is not an energy"),
         ([40], "barrier="),
-        ("40", "write e.g. '10 kJ/mol'"),
-        ("40 K", "write e.g. '10 kJ/mol'"),
+        ("40", "write e.g. '50 kJ/mol'"),
+        ("40 K", "write e.g. '50 kJ/mol'"),
         (40 * unit.kelvin, "give it in kJ/mol"),
         (-40, "is not positive"),
         (math.nan, "is not finite"),

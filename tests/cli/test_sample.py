@@ -186,6 +186,14 @@ def test_a_changed_plan_is_refused_naming_the_differences(cli, story, folder):
         assert line in result.output
 
 
+def test_a_number_alone_is_in_the_unit_that_the_option_says(cli, story):
+    given = ["ala2.pdb", "--forcefield", "amber99sb", "--solvent", "vacuum", "--temperature", "310", "--barrier", "40"]
+    result = cli("sample", *given, "--out", "plan-run")
+    assert "system.temperature: was 300.0, is now 310.0" in result.output
+    assert "bias.barrier: was 50.0, is now 40.0" in result.output
+    assert "write e.g. '300 K'" in cli("sample", "ala2.pdb", "--temperature", "warm").output
+
+
 def test_another_version_of_the_store_is_refused(cli, story, folder):
     shutil.copytree(folder / "plan-run", folder / "old")
     told = json.loads((folder / "old/run.json").read_text())
