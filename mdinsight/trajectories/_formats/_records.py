@@ -44,10 +44,19 @@ Field = tuple[int, int]
 """Other bytes of a frame: where they begin, a multiple of four bytes from the coordinates; how many they are."""
 
 
+@dataclass(frozen=True)
+class Records:
+    """``xyz`` float32 of shape (n, n_atoms, 3) in nm; the bytes of each field, uint8 of shape (n, size); see ``Frames``."""
+
+    xyz: np.ndarray
+    fields: list[np.ndarray]
+    reach: float
+
+
 def read_records(
     path: Path, begins: np.ndarray, where: Coordinates, atoms: np.ndarray, fields: Sequence[Field] = ()
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Coordinates, float32 of shape (n, n_atoms, 3) in nm, and the bytes of each field, uint8 of shape (n, size).
+) -> Records:
+    """Coordinates and other bytes of some frames.
 
     Parameters
     ----------
@@ -71,15 +80,19 @@ def read_records(
     xyz = np.empty((len(begins), len(atoms), 3), np.float32)
     words = [(size + 3) // 4 for _, size in fields]
     raw = np.empty((len(begins), sum(words)), np.uint32)
-    _run(path, plan, xyz, raw)
+    most = _run(path, plan, xyz, raw)
     ends = np.cumsum(words)
     columns = [np.ascontiguousarray(raw[:, end - n : end]).view(np.uint8) for n, end in zip(words, ends, strict=True)]
-    return xyz, [column[:, :size] for column, (_, size) in zip(columns, fields, strict=True)]
+    return Records(
+        xyz,
+        [column[:, :size] for column, (_, size) in zip(columns, fields, strict=True)],
+        float(np.array(most, np.uint32).view(np.float32)),
+    )
 
 
 def read_fields(path: Path, begins: np.ndarray, fields: Sequence[Field]) -> list[np.ndarray]:
     """The bytes of some fields alone; see :func:`read_records`."""
-    return read_records(path, begins, Coordinates(0, 4, 12, "<f4", 1.0), np.empty(0, np.int64), fields)[1]
+    return read_records(path, begins, Coordinates(0, 4, 12, "<f4", 1.0), np.empty(0, np.int64), fields).fields
 
 
 class _Plan:
@@ -141,10 +154,11 @@ def _spans(ranges: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0].copy(), table[:, 1] - table[:, 0]
 
 
-def _run(path: Path, plan: _Plan, xyz: np.ndarray, raw: np.ndarray) -> None:
-    """Read in pieces, in parallel where that pays."""
+def _run(path: Path, plan: _Plan, xyz: np.ndarray, raw: np.ndarray) -> int:
+    """Read in pieces, in parallel where that pays; the bits of the largest coordinate."""
     if not len(plan.lows):
-        return
+        return 0
+    found, bits = [0], xyz.view(np.uint32)
     layout = (plan.lows, plan.sizes, plan.places, plan.width, plan.joined, plan.fields)
     kind = (plan.index, plan.dense, plan.together, plan.wide, plan.swap, plan.single, float(plan.scale))
 
@@ -157,13 +171,15 @@ def _run(path: Path, plan: _Plan, xyz: np.ndarray, raw: np.ndarray) -> None:
                 if first == done:
                     raise TrajectoryError(f"{path} cannot be read at byte {plan.begins[first]}")
                 done = first
-                first = _read(descriptor, plan.begins, first, last, layout, kind, xyz, raw)
+                first, most = _read(descriptor, plan.begins, first, last, layout, kind, xyz, bits, raw)
+                found.append(most)
                 if first < last:  # the same in Python, for the reason in words
                     for begin in plan.begins[first:last].tolist():
                         for low, size in zip(plan.lows.tolist(), plan.sizes.tolist(), strict=True):
                             read_bytes(descriptor, begin + low, size, path)
 
         in_threads(work, len(xyz), xyz.nbytes + len(xyz) * plan.width)
+    return max(found)
 
 
 @jit
@@ -179,8 +195,9 @@ def _fill(descriptor, memory, begin, size, offset):  # type: ignore[no-untyped-d
 
 
 @jit
-def _read(descriptor, begins, first, last, layout, kind, xyz, raw):  # type: ignore[no-untyped-def]
-    """Frames ``first`` to ``last`` (left out); returns the first that could not be read, or ``last``."""
+def _read(descriptor, begins, first, last, layout, kind, xyz, bits, raw):  # type: ignore[no-untyped-def]
+    """Frames ``first`` to ``last`` (left out). The first that could not be read, or ``last``; the largest coordinate, as bits."""
+    most = np.uint32(0)
     lows, sizes, places, width, joined, fields = layout
     memory = np.empty(max(_BLOCK, width) // 4 + 2, np.uint32)
     octets = memory.view(np.uint8)
@@ -191,21 +208,30 @@ def _read(descriptor, begins, first, last, layout, kind, xyz, raw):  # type: ign
                 after += 1
             size = begins[after - 1] - begins[first] + sizes[0]
             if not _fill(descriptor, octets, places[0], size, begins[first] + lows[0]):
-                return first
+                return first, most
         else:
             after = min(last, first + max(1, _BLOCK // width))
             for frame in range(first, after):
                 for i in range(len(lows)):
                     at = (frame - first) * width + places[i]
                     if not _fill(descriptor, octets, at, sizes[i], begins[frame] + lows[i]):
-                        return first
+                        return first, most
         for frame in range(first, after):
             at = begins[frame] - begins[first] if joined else (frame - first) * width
             for i in range(len(fields)):
                 raw[frame, i] = memory[at // 4 + fields[i]]
             _unpack(memory, at // 4, kind, xyz[frame].reshape(-1))
+            most = max(most, _largest(bits[frame].reshape(-1)))
         first = after
-    return last
+    return last, most
+
+
+@jit
+def _largest(bits):  # type: ignore[no-untyped-def]
+    most = np.uint32(0)
+    for i in range(len(bits)):  # in the order of the bits NaN and infinity are larger than any number
+        most = max(most, np.uint32(bits[i] & np.uint32(0x7FFFFFFF)))
+    return most
 
 
 @jit

@@ -101,8 +101,8 @@ class DCD(Format):
         where = Coordinates(layout.cell + 4, layout.record, 4, layout.order + "f4", np.float32(0.1))
         atoms = np.arange(layout.n_atoms) if atoms is None else atoms
         begins = layout.begins(np.arange(frames.start, frames.stop, frames.step))
-        xyz, cells = read_records(path, begins, where, atoms, [_CELL] if scan.has_box else [])
-        return Frames(xyz, _vectors(layout, cells[0]) if scan.has_box else None)
+        found = read_records(path, begins, where, atoms, [_CELL] if scan.has_box else [])
+        return Frames(found.xyz, _vectors(layout, found.fields[0]) if scan.has_box else None, found.reach)
 
 
 def _header(path: Path, data: bytes, name: str) -> _Layout | None:

@@ -76,9 +76,9 @@ class AmberNetCDF(Format):
         cells = [layout[name] for name in _CELL] if scan.has_box else []
         fields = [(cell.begin - coordinates.begin, 3 * cell.width) for cell in cells]
         atoms = np.arange(scan.n_atoms) if atoms is None else atoms
-        xyz, raw = read_records(path, begins, where, atoms, fields)
-        numbers = [row.view(cell.kind) for row, cell in zip(raw, cells, strict=True)]
-        return Frames(xyz, _boxes(scan, *numbers) if scan.has_box else None)
+        found = read_records(path, begins, where, atoms, fields)
+        numbers = [row.view(cell.kind) for row, cell in zip(found.fields, cells, strict=True)]
+        return Frames(found.xyz, _boxes(scan, *numbers) if scan.has_box else None, found.reach)
 
 
 class _Header:

@@ -55,11 +55,12 @@ class TRR(Format):
             scan.layout["box"][rows] - begins
         )  # from the coordinates, the same in all frames but for those of odd writers
         alike = scan.has_box and bool((back == back[0]).all())
-        xyz, fields = read_records(path, begins, where, atoms, [(int(back[0]), 9 * width)] if alike else [])
+        found = read_records(path, begins, where, atoms, [(int(back[0]), 9 * width)] if alike else [])
+        fields = found.fields
         if scan.has_box and not alike:
             fields = read_fields(path, scan.layout["box"][rows], [(0, 9 * width)])
         box = fields[0].view(f">f{width}").astype(np.float32).reshape(-1, 3, 3) if scan.has_box else None
-        return Frames(xyz, box)
+        return Frames(found.xyz, box, found.reach)
 
 
 class _Walk:
