@@ -132,7 +132,7 @@ def _lifetimes(
     """Mean time from each state until any other one is met."""
     if len(number) == 2:
         return _times([passages[0][1], passages[1][0]])
-    key = ("lifetimes", id(kinetics), tuple(int(k) for k in number))
+    key = ("lifetimes", len(history.pieces()), tuple(int(k) for k in number))  # kinetics follow from what is committed
     return history.remembered(key, lambda: _escapes(history, kinetics, number))  # type: ignore[no-any-return]
 
 
