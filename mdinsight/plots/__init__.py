@@ -8,7 +8,8 @@ from mdinsight.plots._bias import bias_in_time, bias_potential, biased_run, conv
 from mdinsight.plots._coordinates import coordinate_timescales, explanation, scores, traces, training
 from mdinsight.plots._kinetics import chapman_kolmogorov, exchange, implied_timescales, populations, spectrum
 from mdinsight.plots._landscape import committor, free_energy, free_energy_error, states_on_plane
-from mdinsight.plots._loop import passage_times, rounds, run_surface, state_populations, walkers
+from mdinsight.plots._loop import rounds, walkers
+from mdinsight.plots._states import passage_times, run_surface, state_populations
 
 __all__ = [
     "bias_in_time",

@@ -9,36 +9,56 @@ import numpy as np
 from mdinsight import units
 from mdinsight.cvs import CVModel, Scan
 from mdinsight.errors import ParameterError
-from mdinsight.plots._style import axes, colour, marker, scaled
+from mdinsight.plots._style import axes, beside, colour, marker, note, scaled
 from mdinsight.series import TimeSeries
+from mdinsight.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_RULE = "Chosen: the fewest coordinates within one standard error of the best score at this lag."
+
 
 def scores(scan: Scan, ax: Axes | None = None) -> Axes:
-    """Cross-validated VAMP-2 score against the number of coordinates, a line for each lag; the scan's choice is ringed."""
-    ax = axes(ax)
+    """Cross-validated VAMP-2 score with its interval against the number of coordinates, for several lags side by side.
+
+    The scan's choice is ringed; its lag is dark, the others are light.
+    """
+    ax = axes(ax, 6.0)
     lags = np.unique(np.append(scan.lags[:: max(1, -(-len(scan.lags) // 4))], scan.lag))  # more would hide one another
     for number, lag in enumerate(lags):
         row = int(np.flatnonzero(scan.lags == lag)[0])
-        line = scan.scores[row]
-        shift = 0.04 * (number - (len(lags) - 1) / 2)
+        line, own = scan.scores[row], lag == scan.lag
+        shift = 0.7 * (number - (len(lags) - 1) / 2) / len(lags)
         ax.errorbar(
             scan.dims + shift,
             line.value,
             yerr=[line.value - line.low, line.high - line.value],
             color=colour(number),
+            alpha=1.0 if own else 0.6,
             marker=marker(number),
-            markersize=4,
+            markersize=5 if own else 4,
+            linestyle="",
             capsize=2,
-            label=units.format_lag(int(lag), scan.dt),
+            label=f"lag {units.format_lag(int(lag), scan.dt)}" + (", chosen" if own else ""),
         )
-        if lag == scan.lag:
+        if own:
             at = int(np.flatnonzero(scan.dims == scan.dim)[0])
-            ax.plot(scan.dim + shift, line.value[at], "o", markersize=12, markerfacecolor="none", color="black")
+            ax.plot(
+                scan.dim + shift,
+                line.value[at],
+                "o",
+                markersize=12,
+                markerfacecolor="none",
+                color="black",
+                linestyle="",
+                label=f"the choice: {counted(int(scan.dim), 'coordinate')}",
+            )
+    for edge in scan.dims[:-1] + 0.5 * np.diff(scan.dims):
+        ax.axvline(edge, color="0.85", linewidth=0.6, zorder=0)
     ax.set(xlabel="number of coordinates", ylabel="VAMP-2 score on unseen data", xticks=scan.dims)
-    ax.legend(title="lag", fontsize="small", title_fontsize="small")
+    note(ax, f"Bars are 95 % intervals. {_RULE}")
+    beside(ax, markerscale=0.8)
     return ax
 
 
@@ -46,7 +66,7 @@ def coordinate_timescales(scan: Scan, ax: Axes | None = None) -> Axes:
     """Timescales of the coordinates against the lag that they were fitted with; the chosen lag is dashed."""
     from mdinsight.plots._kinetics import draw_timescales
 
-    return draw_timescales(scan.lags, scan.dt, scan.timescales[:, :4], axes(ax), chosen=scan.lag)
+    return draw_timescales(scan.lags, scan.dt, scan.timescales[:, :4], axes(ax, 6.0), chosen=scan.lag)
 
 
 def explanation(model: CVModel, coordinate: int = 0, top: int = 8, ax: Axes | None = None) -> Axes:
@@ -91,12 +111,15 @@ def traces(series: TimeSeries, column: int = 0, most: int = 6, ax: Axes | None =
     for number, i in enumerate(chosen):
         times = (start + np.arange(len(series[i])) * (series.dt or 1.0)) * factor
         step = max(1, len(times) // 2000)
-        ax.plot(times[::step], series[i][::step, column], ".", markersize=1.5, color=colour(number % 2))
+        ax.plot(times[::step], series[i][::step, column], ".", markersize=1.5, color="0.25")
         start = times[-1] / factor + (series.dt or 1.0)
+        ax.annotate(f"{i}", (times[0], 1.0), (2, 2), ("data", "axes fraction"), "offset points", fontsize=8)
         if number:
             ax.axvline(times[0], color="0.6", linewidth=0.6)
-    ax.set(xlabel=f"time in {unit}, {len(chosen)} of {len(series)} trajectories", ylabel=series.names[column])
+    ax.set(xlabel=f"time in {unit}, one trajectory after another", ylabel=series.names[column])
     ax.margins(x=0.01)
+    shown = "all trajectories" if len(chosen) == len(series) else f"the {len(chosen)} of {len(series)} that moved most"
+    note(ax, f"Numbers at the top: trajectories, counted from 0; shown are {shown}.")
     return ax
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mdinsight import units
 from mdinsight.msm import ChapmanKolmogorov, ImpliedTimescales, Macrostates, MarkovModel
-from mdinsight.plots._style import axes, colour, interval, marker, scaled
+from mdinsight.plots._style import axes, beside, colour, interval, marker, natural_times, scaled
 from mdinsight.results import Estimate
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def implied_timescales(found: ImpliedTimescales, lag: int | None = None, ax: Axe
     ax
         Where to draw.
     """
-    return draw_timescales(found.lags, found.dt, found.timescales, axes(ax), found.choose_lag() if lag is None else lag)
+    return draw_timescales(
+        found.lags, found.dt, found.timescales, axes(ax, 6.0), found.choose_lag() if lag is None else lag
+    )
 
 
 def draw_timescales(lags: np.ndarray, dt: float | None, timescales: Estimate, ax: Axes, chosen: int) -> Axes:
@@ -39,11 +41,16 @@ def draw_timescales(lags: np.ndarray, dt: float | None, timescales: Estimate, ax
     for number in range(timescales.value.shape[1]):
         shown = np.isfinite(timescales.value[:, number])
         if shown.any():
-            interval(ax, steps[shown] * factor, timescales[shown, number].scaled(factor, unit), number)
+            label = f"process {number + 1}"
+            interval(ax, steps[shown] * factor, timescales[shown, number].scaled(factor, unit), number, label)
     ax.set(xscale="log", yscale="log")
     low, high = steps[0] * factor / 1.2, steps[-1] * factor * 1.2
     bottom = ax.get_ylim()[0]
-    ax.fill_between([low, high], [low, high], min(bottom, low), color="0.85", zorder=0, linewidth=0)
+    if np.isfinite(timescales.low).any():
+        ax.fill_between([], [], [], color=colour(0), alpha=0.3, linewidth=0, label="95 % interval")
+    ax.fill_between(
+        [low, high], [low, high], min(bottom, low), color="0.85", zorder=0, linewidth=0, label="faster than the lag"
+    )
     ax.axvline(chosen * (dt or 1.0) * factor, color="black", linestyle="--", linewidth=0.9, label="chosen lag")
     ax.set(
         xlim=(low, high),
@@ -51,7 +58,7 @@ def draw_timescales(lags: np.ndarray, dt: float | None, timescales: Estimate, ax
         xlabel=f"lag time in {unit}",
         ylabel=f"implied timescale in {unit}",
     )
-    ax.legend(fontsize="small", loc="best")
+    beside(ax)
     return ax
 
 
@@ -104,7 +111,7 @@ def spectrum(model: MarkovModel, k: int = 8, ax: Axes | None = None) -> Axes:
     ax.errorbar(places, times.value, error, color=colour(0), marker=marker(0), linestyle="", capsize=3)
     ax.set(yscale="log", xlabel="process", ylabel=f"timescale in {unit}", xticks=places, xlim=(0.5, len(places) + 0.5))
     bottom = ax.get_ylim()[0]
-    ax.axhspan(min(bottom, lag / 2), lag, color="0.85", zorder=0, linewidth=0)
+    ax.axhspan(min(bottom, lag / 2), lag, color="0.85", zorder=0, linewidth=0, label="faster than the lag")
     ax.axhline(lag, color="black", linestyle="--", linewidth=0.9, label=f"lag {units.format_lag(model.lag, model.dt)}")
     ax.set_ylim(min(bottom, lag / 2), None)
     ax.legend(fontsize="small")
@@ -199,8 +206,7 @@ def draw_times(mfpt: Estimate, labels: list[str], in_ps: bool, ax: Axes, what: s
     from matplotlib.colors import LogNorm
 
     n, dt = len(labels), 1.0 if in_ps else None
-    factor, unit = scaled(float(np.nanmax(mfpt.value))) if in_ps else (1.0, "frames")
-    values = np.where(np.eye(n, dtype=bool), np.nan, mfpt.value * factor)
+    values = np.where(np.eye(n, dtype=bool), np.nan, mfpt.value)
     mesh = ax.imshow(values, cmap="viridis_r", norm=LogNorm())
     for i in range(n):
         for j in range(n):
@@ -211,7 +217,9 @@ def draw_times(mfpt: Estimate, labels: list[str], in_ps: bool, ax: Axes, what: s
     ax.set_xticks(range(n), labels, fontsize=7)
     ax.set_yticks(range(n), labels, fontsize=7)
     ax.set(xlabel=f"to {what}", ylabel=f"from {what}")
-    ax.figure.colorbar(mesh, ax=ax, label=f"mean first passage time in {unit}")
+    bar = ax.figure.colorbar(mesh, ax=ax, label="mean first passage time" + ("" if in_ps else " in frames"))
+    if in_ps:
+        natural_times(bar.ax.yaxis)
     return ax
 
 

@@ -1,4 +1,4 @@
-"""Figures of a run of the loop: how it went, the states it found, where its walkers were."""
+"""Figures of a run of the loop: how it went, where its walkers were."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mdinsight.errors import ParameterError
-from mdinsight.plots._kinetics import draw_times
-from mdinsight.plots._landscape import free_energy
-from mdinsight.plots._style import axes, colour, marker, scaled
+from mdinsight.plots._style import above, axes, beside, colour, marker, note, scaled
 from mdinsight.results import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from mdinsight.adaptive import Run, States
+    from mdinsight.adaptive import Run
+    from mdinsight.adaptive._course import Round
 
 _BANDS = {
-    "explore": ("first exploration", "0.75", "///"),
-    "swarm": ("unbiased swarms", "0.82", ""),
+    "explore": ("first exploration", "0.45", ""),
+    "swarm": ("unbiased swarms", "0.8", ""),
     "biased": ("walkers under bias", "white", ""),
-    "kinetics": ("two-way swarms", "0.75", "..."),
+    "kinetics": ("two-way swarms", "0.9", "/////"),
 }
 _MOST_POINTS = 3000
 _MOST_STATES = 8
-_MOST_PAIRS = 20
 
 
 def rounds(run: Run, ax: Axes | None = None) -> Axes:
-    """How the states developed over simulated time: their number, and the free energy of each with its interval.
+    """How the states developed over simulated time: the free energy of each with its interval; above it their number.
 
-    Bands are the kinds of round, triangles at the top the rounds from which on the coordinate was a new one. At each time the
-    states are ordered by free energy above the most populated one, so the same colour is the same rank.
+    The strip between tells the kinds of round, triangles in it the rounds from which on the coordinate was a new one. At each
+    time the states are ordered by free energy above the most populated one, so the same colour is the same rank.
 
     Parameters
     ----------
@@ -49,53 +47,75 @@ def rounds(run: Run, ax: Axes | None = None) -> Axes:
     history = run.history.rounds()
     if not history:
         raise ParameterError("the run has no round yet; advance it first")
-    ax = axes(ax, 7.0, 3.8)
-    factor, unit = scaled(history[-1].start + history[-1].ps)
+    ax = axes(ax, 7.0, 4.4)
+    end = history[-1].start + history[-1].ps
+    factor, unit = scaled(end)
+    ax.set(xlabel=f"simulated time in {unit}, everything counted", ylabel="free energy in kJ/mol")
+    ax.set_xlim(0, end * factor)
+    known = [one for one in history if one.free_energies is not None]
+    _courses(ax, known, factor)
+    strip = above(ax, 0.07, 0.18)
+    _kinds(strip, history, factor)
+    counts = above(ax, 0.32, 0.6)
+    _number_of_states(counts, history, factor)
+    handles, labels = (
+        a + b for a, b in zip(ax.get_legend_handles_labels(), strip.get_legend_handles_labels(), strict=True)
+    )
+    for handle in strip.patches:
+        handle.set_linewidth(0.6)
+    beside(ax, handles=handles, labels=labels)
+    return ax
+
+
+def _kinds(strip: Axes, history: tuple[Round, ...], factor: float) -> None:
+    """The kinds of round in time, and where the coordinate was a new one."""
     shown = set()
     for one in history:
         label, face, hatch = _BANDS.get(one.kind, (one.kind, "0.9", "xx"))
-        ax.axvspan(
+        strip.axvspan(
             one.start * factor,
             (one.start + one.ps) * factor,
             facecolor=face,
             hatch=hatch,
-            edgecolor="0.55",
-            linewidth=0,
-            zorder=0,
+            edgecolor="0.4",
             label=None if one.kind in shown else label,
         )
         shown.add(one.kind)
-    known = [one for one in history if one.free_energies is not None]
-    times = np.array([one.start for one in known]) * factor
-    most = max((len(one.free_energies) for one in known if one.free_energies is not None), default=0)
-    reach = [0.0, 1.0]
-    for rank in range(1, min(most, _MOST_STATES)):
-        figures = [_of_rank(one.free_energies, rank) for one in known]
-        value, low, high = np.array(figures).T
-        reach += value[np.isfinite(value)].tolist()
-        _course(ax, times, value, low, high, rank, min(most, _MOST_STATES) - 1)
-    _limits(ax, reach)
     new = [one.start * factor for one in history if one.relearned]
-    top = ax.get_xaxis_transform()
-    ax.plot(
-        new,
-        np.full(len(new), 0.97),
-        "v",
-        color="black",
-        markersize=6,
-        transform=top,
-        label="new coordinate from here on",
-    )
-    _number_of_states(ax, history, factor)
-    ax.set(
-        xlabel=f"simulated time in {unit}, everything counted",
-        ylabel="free energy in kJ/mol",
-        xlim=(0, (history[-1].start + history[-1].ps) * factor),
-    )
-    legend = ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.12, 1.0), frameon=False)
-    for patch in legend.get_patches():
-        patch.set_linewidth(0.6)  # that of a white band is seen, too
-    return ax
+    if new:
+        label = "new coordinate from here on"
+        middle = np.full(len(new), 0.5)
+        strip.plot(new, middle, "v", color=colour(1), markeredgecolor="white", markersize=7, label=label, clip_on=False)
+    strip.set(ylim=(0, 1), yticks=[])
+    strip.tick_params(bottom=False, labelbottom=False)
+
+
+def _courses(ax: Axes, known: list[Round], factor: float) -> None:
+    """The free energy of each rank in time, or in words why there is none."""
+    most = min(max((len(one.free_energies) for one in known if one.free_energies is not None), default=0), _MOST_STATES)
+    times = np.array([one.start for one in known]) * factor
+    gaps = np.append(np.diff(times), ax.get_xlim()[1] - times[-1:])
+    figures = np.array([[_of_rank(one.free_energies, rank) for one in known] for rank in range(1, most)])
+    if not np.isfinite(figures[..., 0]).any() if figures.size else True:
+        says = (
+            "one state so far: nothing to compare" if most == 1 else "not yet known: no state but the first is weighed"
+        )
+        ax.text(0.5, 0.5, says if known else "not yet known: the run is too short", ha="center", transform=ax.transAxes)
+        ax.set_yticks([])
+        return
+    value = figures[..., 0][np.isfinite(figures[..., 0])]
+    room = 8.0 + 0.5 * float(np.ptp(value))
+    ends = figures[..., 1:][np.isfinite(figures[..., 1:])]
+    ends = ends[(ends > value.min() - room) & (ends < value.max() + room)]
+    low, high = float(np.min(ends, initial=value.min())), float(np.max(ends, initial=value.max()))
+    more = 0.06 * (high - low) + 0.5
+    ax.set_ylim(low - more, high + more)
+    for number, part in enumerate(figures):
+        shift = 0.0 if most < 4 else 0.8 * (number + 0.5) / len(figures)  # side by side within their round
+        _course(ax, times + shift * gaps, part, number, most < 4)
+    ax.axhline(0.0, color="0.6", linewidth=0.6, zorder=0)
+    says = "State 1, the most populated, is the zero; the others are in order of free energy at each time. "
+    note(ax, says + "95 % intervals; what leaves the frame is wider.")
 
 
 def _of_rank(energies: Estimate | None, rank: int) -> tuple[float, float, float]:
@@ -105,222 +125,42 @@ def _of_rank(energies: Estimate | None, rank: int) -> tuple[float, float, float]
     return float(one.value), float(one.low), float(one.high)
 
 
-def _course(
-    ax: Axes, times: np.ndarray, value: np.ndarray, low: np.ndarray, high: np.ndarray, rank: int, curves: int
-) -> None:
-    seen = np.isfinite(value)
+def _course(ax: Axes, x: np.ndarray, figures: np.ndarray, number: int, as_band: bool) -> None:
+    """One rank: its value in time, and its interval as a band or as bars."""
+    seen = np.isfinite(figures[:, 0])
     if not seen.any():
         return
-    far = 1e3  # matplotlib draws nothing to infinity
-    low, high = np.clip(low[seen], -far, far), np.clip(high[seen], -far, far)
-    x, y = times[seen], value[seen]
-    if curves <= 2:
-        ax.fill_between(x, low, high, color=colour(rank - 1), alpha=0.25, linewidth=0)
-    else:  # more bands would hide one another
-        x = x + (rank - 0.5 * (curves + 1)) * 0.06 * float(np.min(np.diff(times), initial=np.ptp(times) or 0.1))
-        arms = [np.maximum(y - low, 0), np.maximum(high - y, 0)]
-        ax.errorbar(x, y, arms, color=colour(rank - 1), alpha=0.6, linestyle="", capsize=2, linewidth=0.9)
-    ax.plot(
-        x,
-        y,
-        color=colour(rank - 1),
-        marker=marker(rank - 1),
-        markersize=4,
-        label=f"state {rank + 1}",
-    )
-
-
-def _limits(ax: Axes, values: list[float]) -> None:
-    """Every value, and some room for the intervals; those that go on beyond it are wider."""
-    low, high = min(values), max(values)
-    more = max(0.12 * (high - low), 2.0)
-    ax.set_ylim(low - more, high + 2 * more)
-
-
-def _number_of_states(ax: Axes, history: tuple, factor: float) -> None:  # type: ignore[type-arg]
-    known = [one for one in history if one.states is not None]
-    if not known:
+    x, (y, low, high) = x[seen], figures[seen].T
+    low, high = np.clip(low, -1e3, 1e3), np.clip(high, -1e3, 1e3)  # matplotlib draws nothing to infinity
+    look = {"color": colour(number), "marker": marker(number), "markersize": 4, "label": f"state {number + 2}"}
+    if as_band and len(x) > 1:
+        ax.fill_between(x, low, high, color=colour(number), alpha=0.25, linewidth=0)
+        ax.plot(x, y, **look)  # type: ignore[arg-type]
         return
-    right = ax.twinx()
-    times = [one.start * factor for one in known] + [(history[-1].start + history[-1].ps) * factor]
-    numbers = [one.states for one in known] + [known[-1].states]
-    right.step(times, numbers, where="post", color="black", linestyle=":", linewidth=1.4)
-    most = max(numbers)
-    right.set(ylabel="states found (dotted)", ylim=(0, most + 1), yticks=range(0, most + 1, -(-most // 8)))
-    ax.plot([], [], color="black", linestyle=":", linewidth=1.4, label="states found")
-
-
-def state_populations(states: States, ax: Axes | None = None) -> Axes:
-    """Free energy of each state with its interval, from the biased rounds and from the unbiased swarms alone, side by side.
-
-    Where the two intervals of a state do not meet, it is ringed. An interval with an arrow goes on beyond the frame.
-
-    Parameters
-    ----------
-    states
-        What ``run.states()`` gave.
-    ax
-        Where to draw.
-    """
-    n = len(states)
-    ax = axes(ax, min(max(3.6, 1.6 + 0.9 * n), 7.0), 3.4)
-    found = [("biased walkers", states.free_energies, -0.12)]
-    if states.swarm_free_energies is not None:
-        found.append(("unbiased swarms alone", states.swarm_free_energies, 0.12))
-    values = np.concatenate([part.value for _, part, _ in found])
-    ends = np.concatenate([end for _, part, _ in found for end in (part.low, part.high)])
-    values = np.concatenate(
-        [
-            values[np.isfinite(values)],
-            ends[np.isfinite(ends) & (np.abs(ends) < 60 + 1.5 * np.abs(values[np.isfinite(values)]).max())],
-        ]
-    )
-    low, high = float(values.min(initial=0.0)), float(values.max(initial=1.0))
-    more = 0.12 * (high - low) + 0.5
-    ax.set_ylim(low - more, high + more)
-    for number, (label, figures, shift) in enumerate(found):
-        _with_intervals(ax, np.arange(n) + shift, figures, number, label)
-    if states.swarm_free_energies is not None:
-        other = states.swarm_free_energies
-        apart = np.isfinite(other.value) & ~states.free_energies.overlaps(other)
-        middle = 0.5 * (states.free_energies.value + other.value)
-        ax.plot(
-            np.flatnonzero(apart),
-            np.clip(middle[apart], low, high),
-            "o",
-            markersize=26,
-            markerfacecolor="none",
-            color="black",
-            label="they disagree" if apart.any() else None,
-        )
-        lost = np.flatnonzero(~np.isfinite(other.value[1:])) + 1
-        ends = np.full(len(lost), ax.get_ylim()[0] + 0.5 * more)
-        ax.plot(lost + 0.12, ends, "x", color="0.45", label="not joined by the swarms" if len(lost) else None)
-    names = [f"{i + 1}\n{100 * float(p):.3g} %" for i, p in enumerate(states.populations.value)]
-    ax.set_xticks(np.arange(n), names, fontsize=10 if n <= 6 else 7)
-    ax.set(xlabel="state and its population", ylabel="free energy in kJ/mol", xlim=(-0.5, n - 0.5))
-    ax.legend(fontsize="small")
-    return ax
-
-
-def _with_intervals(ax: Axes, places: np.ndarray, figures: Estimate, number: int, label: str) -> None:
-    """Points with error bars; an end that lies beyond the frame is drawn as an arrow."""
-    bottom, top = ax.get_ylim()
-    known = np.isfinite(figures.value)
-    value = figures.value[known]
-    low, high = (np.where(np.isnan(end), value, end) for end in (figures.low[known], figures.high[known]))
     ax.errorbar(
-        places[known],
-        value,
-        [value - np.clip(low, bottom, value), np.clip(high, value, top) - value],
-        color=colour(number),
-        marker=marker(number),
-        markersize=6,
-        linestyle="",
-        capsize=4,
-        label=label,
+        x, y, [np.maximum(y - low, 0), np.maximum(high - y, 0)], color=colour(number), ls="", capsize=2, linewidth=0.9
     )
-    for x, down, up in zip(places[known], low, high, strict=True):
-        for beyond, end, way in ((down < bottom, bottom, "v"), (up > top, top, "^")):
-            if beyond:
-                ax.plot(x, end, way, color=colour(number), markersize=8, clip_on=False)
-    for x, down in zip(places[~known], figures.low[~known], strict=True):
-        if np.isfinite(down):  # a bound from below
-            ax.errorbar(x, min(down, top), 0.06 * (top - bottom), lolims=True, color=colour(number), capsize=4)
+    ax.plot(x, y, linewidth=0.7, **look)  # type: ignore[arg-type]
 
 
-def passage_times(states: States, ax: Axes | None = None) -> Axes:
-    """Mean first passage times between the states with their intervals, on a logarithmic axis; of many states as a table.
-
-    Parameters
-    ----------
-    states
-        What ``run.states()`` gave.
-    ax
-        Where to draw.
-
-    Raises
-    ------
-    ParameterError
-        If no passage time is known.
-    """
-    n, found = len(states), states.passage_times
-    pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
-    known = [pair for pair in pairs if np.isfinite(found.value[pair])]
-    pairs = pairs if len(pairs) <= _MOST_PAIRS else known
+def _number_of_states(ax: Axes, history: tuple[Round, ...], factor: float) -> None:
+    known = [one for one in history if one.states is not None]
+    ax.set_ylabel("states\nfound", fontsize=8)
+    ax.tick_params(labelbottom=False, labelsize=8)
     if not known:
-        raise ParameterError("no passage time is known: the swarms show no way between two states; run longer")
-    if len(pairs) > _MOST_PAIRS:
-        labels = [f"{k + 1}\n{100 * part:.2g} %" for k, part in enumerate(states.populations.value)]
-        return draw_times(found, labels, True, axes(ax, 1.5 + 1.05 * n, 1.0 + 0.6 * n), "state")
-    ax = axes(ax, 5.0, 0.9 + 0.38 * len(pairs))
-    ends = np.array([[e[pair] for e in (found.low, found.value, found.high)] for pair in known])
-    factor, unit = scaled(float(np.nanmax(ends[:, 1])))
-    for row, pair in enumerate(pairs):
-        one = found[pair].scaled(factor, unit)
-        value, low, high = float(one.value), float(one.low), float(one.high)
-        if not np.isfinite(value):
-            ax.annotate(
-                "not determined", (0.5, row), xycoords=("axes fraction", "data"), ha="center", va="center", fontsize=8
-            )
-            continue
-        low = low if np.isfinite(low) and low > 0 else value
-        ax.errorbar(
-            value,
-            row,
-            xerr=[[value - low], [min(high, 1e3 * value) - value if high > value else 0.0]],
-            color=colour(pair[0]),
-            marker=marker(pair[0]),
-            markersize=6,
-            capsize=4,
-            linestyle="",
-        )
-    ax.set_yticks(range(len(pairs)), [f"{i + 1} to {j + 1}" for i, j in pairs])
-    ax.set(xscale="log", xlabel=f"mean first passage time in {unit}", ylabel="states", ylim=(len(pairs) - 0.5, -0.5))
-    ax.margins(x=0.15)
-    ax.grid(axis="x", color="0.85", linewidth=0.6)
-    return ax
-
-
-def run_surface(states: States, ax: Axes | None = None) -> Axes:
-    """Free energy along the learned coordinate with its interval, or over its first two columns; the states are numbered.
-
-    Parameters
-    ----------
-    states
-        What ``run.states()`` gave.
-    ax
-        Where to draw.
-    """
-    surface = states.surface()
-    ax = free_energy(surface, axes(ax, 5.0, 3.6))
-    centers = states.centers()
-    box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": "black", "linewidth": 0.8}
-    energy = surface.free_energy.value
-    for number, place in enumerate(centers):
-        if not np.isfinite(place).all():
-            continue
-        if len(surface.edges) == 1:
-            row = int(np.nanargmin(np.abs(surface.centers[0] - place[0]) + np.where(np.isnan(energy), np.inf, 0.0)))
-            at, offset = (float(place[0]), float(energy[row])), (0, 16)
-        else:
-            at, offset = (float(place[0]), float(place[1])), (0, 0)
-        ax.annotate(
-            f"{number + 1}",
-            at,
-            offset,
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=8,
-            bbox=box,
-            zorder=5,
-        )
-    return ax
+        ax.text(0.5, 0.5, "none yet", ha="center", va="center", fontsize=8, transform=ax.transAxes)
+        ax.set_yticks([])
+        return
+    times = [one.start * factor for one in known] + [(history[-1].start + history[-1].ps) * factor]
+    numbers = [one.states or 0 for one in known]
+    numbers += numbers[-1:]
+    ax.step(times, numbers, where="post", color="black", linewidth=1.4)
+    most = max(numbers)
+    ax.set(ylim=(0, most + 1), yticks=range(0, most + 1, max(1, -(-most // 4))))
 
 
 def walkers(run: Run, column: int = 0, ax: Axes | None = None, most: int = 6) -> Axes:
-    """The coordinate in force, of each walker in time over all biased rounds; dashed where the coordinate was relearned.
+    """The coordinate in force over all biased rounds, one walker after another; dashed where the coordinate was relearned.
 
     All frames are shown on the last coordinate, also those of rounds in which another one was biased.
 
@@ -367,27 +207,30 @@ def walkers(run: Run, column: int = 0, ax: Axes | None = None, most: int = 6) ->
         start += span
     shown = numbers[:most]
     ax = axes(ax, 7.0, 3.0)
-    factor, unit = scaled(start)
+    factor, unit = scaled(start * len(shown))
     for place, number in enumerate(shown):
-        t, s = np.concatenate(times[number]) * factor, np.concatenate(values[number])
+        begin = place * start
+        t, s = (np.concatenate(times[number]) + begin) * factor, np.concatenate(values[number])
         step = max(1, -(-len(t) // _MOST_POINTS))
-        ax.plot(
-            t[::step],
-            s[::step],
-            marker(place),
-            markersize=2.5,
-            markeredgewidth=0,
-            color=colour(place),
-            alpha=0.7,
-            label=f"{number + 1}",
-            rasterized=True,
+        ax.plot(t[::step], s[::step], ".", markersize=2, color=colour(0), label=f"{number + 1}", rasterized=True)
+        ax.annotate(
+            f"walker {number + 1}",
+            (begin * factor, 1.0),
+            (3, 3),
+            ("data", "axes fraction"),
+            "offset points",
+            fontsize=8,
         )
-    for time in changes:
-        ax.axvline(time * factor, color="black", linestyle="--", linewidth=0.9)
-    several = f" ({len(shown)} of {len(numbers)} walkers)" if len(shown) < len(numbers) else ""
-    ax.set(xlabel=f"time of each walker in {unit}{several}", ylabel=str(coordinate.get_feature_names_out()[column]))
+        if place:
+            ax.axvline(begin * factor, color="black", linewidth=0.8)
+        for time in changes:
+            ax.axvline((begin + time) * factor, color=colour(1), linestyle="--", linewidth=0.9)
+    name = str(coordinate.get_feature_names_out()[column])
+    several = f" ({len(shown)} of {len(numbers)})" if len(shown) < len(numbers) else ""
+    ax.set(xlabel=f"time under bias in {unit}, one walker after another{several}")
+    ax.set_ylabel(name if coordinate.dim == 1 else f"{name} (one of {coordinate.dim})")
     ax.margins(x=0.01)
-    ax.legend(
-        title="walker", fontsize="small", title_fontsize="small", markerscale=3, loc="upper left", bbox_to_anchor=(1, 1)
-    )
+    dashed = "Dashed: from here on another coordinate was biased; all is shown on the last one." if changes else ""
+    if dashed:
+        note(ax, dashed)
     return ax

@@ -43,7 +43,9 @@ def _(part: States) -> str:
             draw(lambda: plots.passage_times(part), "Mean first passage times between the states, with 95 % intervals.")
         )
     with suppress(ParameterError):
-        caption = "Free energy along the learned coordinate; the numbers are the states."
+        caption = (
+            "Free energy along the learned coordinate (the first two, if there are more); the numbers are the states."
+        )
         figures.append(draw(lambda: plots.run_surface(part), caption))
     found = _page.section("The states", *content, _page.figures(figures))
     return found + _coordinate(part.coordinate)
@@ -66,7 +68,7 @@ def _(part: Run) -> str:
     history = part.history
     drawn = []
     with suppress(ParameterError):  # a run that has only begun
-        caption = "Free energies and number of states as they developed; bands are the kinds of round."
+        caption = "Number of states, kinds of round, and free energies as they developed."
         drawn.append(draw(lambda: plots.rounds(part), caption))
     with suppress(ParameterError):
         drawn.append(draw(lambda: plots.walkers(part), "The coordinate in time, for each walker under bias."))

@@ -19,6 +19,7 @@ h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.25rem;margin-top:2.2rem;b
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #e3e7eb}th{font-weight:600}
 th:first-child,td:first-child,.words th,.words td{text-align:left}.words td:first-child{white-space:nowrap}
+div.table{overflow-x:auto}table:not(.words) td{white-space:nowrap}
 pre{background:#f4f6f8;padding:.8rem 1rem;overflow-x:auto;font-size:.85rem;white-space:pre-wrap}
 figure{margin:1rem 0}figure img{max-width:100%}figcaption{color:#4a5563;font-size:.9rem}
 .figures{display:flex;flex-wrap:wrap;gap:1rem}.figures figure{flex:1 1 26rem}
@@ -58,16 +59,24 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], words: bool = F
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     top = f"<thead><tr>{top}</tr></thead>" if any(head) else ""
     body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table{kind}>{top}<tbody>{body}</tbody></table>"
+    return f'<div class="table"><table{kind}>{top}<tbody>{body}</tbody></table></div>'
 
 
 def verdicts(found: Sequence[Verdict]) -> str:
     """The verdicts as a list, what does not hold first."""
-    items = [
-        f'<li class="{"ok" if verdict.holds else "no"}">{escape(verdict.sentence)}.</li>'
-        for verdict in sorted(found, key=lambda verdict: verdict.holds)
-    ]
+    items = [_item(verdict) for verdict in sorted(found, key=lambda verdict: verdict.holds)]
     return f"<ul>{''.join(items)}</ul>" if items else ""
+
+
+def _item(verdict: Verdict) -> str:
+    return f'<li class="{"ok" if verdict.holds else "no"}">{escape(verdict.sentence)}.</li>'
+
+
+def without(content: str, said: Iterable[Verdict]) -> str:
+    """A section without the verdicts that the page has said just above it."""
+    for verdict in said:
+        content = content.replace(_item(verdict), "")
+    return content.replace("<ul></ul>", "")
 
 
 def figure(drawing: Figure, caption: str) -> str:

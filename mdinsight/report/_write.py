@@ -36,7 +36,7 @@ def write(
     title
         Its headline.
     text
-        What stands at the top, as it is printed.
+        What stands at the top, as it is printed; the first section does not repeat the verdicts in it.
     drawings
         Captions and functions that draw further figures (axes or a figure), for the top.
 
@@ -60,9 +60,10 @@ def write(
         top.append(
             _page.figures([draw(drawing, f"{caption[:1].upper()}{caption[1:]}.") for caption, drawing in drawings])
         )
-    return write_text(
-        path, _page.page(title, lead, [*top, *(section(part) for part in parts)], f"Made by mdinsight {__version__}.")
-    )
+    sections = [section(part) for part in parts]
+    summary = " ".join(text.split())
+    sections[0] = _page.without(sections[0], [v for v in made if " ".join(v.sentence.split()) in summary])
+    return write_text(path, _page.page(title, lead, [*top, *sections], f"Made by mdinsight {__version__}."))
 
 
 def _verdicts(part: Any) -> tuple[Verdict, ...]:

@@ -38,6 +38,17 @@ def bars(ax):
     return [np.array([segment[:, 1] for segment in one.lines[2][0].get_segments()]) for one in ax.containers]
 
 
+class Early:
+    """A run as it was before anything could be weighed."""
+
+    def __init__(self, run):
+        self.history, self.run = self, run
+
+    def rounds(self):
+        known = self.run.history.rounds()
+        return known[: next(i for i, one in enumerate(known) if one.free_energies is not None)]
+
+
 def test_the_rounds_show_the_free_energy_of_each_state_as_it_was_known(sampled):
     ax = plots.rounds(sampled)
     known = [one for one in sampled.history.rounds() if one.free_energies is not None]
@@ -51,17 +62,32 @@ def test_the_rounds_show_the_free_energy_of_each_state_as_it_was_known(sampled):
     assert low < drawn[:, 1].min() and drawn[:, 1].max() < high
 
 
-def test_the_rounds_show_new_coordinates_and_the_number_of_states(sampled):
+def test_the_rounds_show_new_coordinates_and_the_number_of_states_in_panels_of_their_own(sampled):
     ax = plots.rounds(sampled)
     rounds = sampled.history.rounds()
     unit = in_ps(ax.get_xlabel())
     new = [one.start for one in rounds if one.relearned]
-    assert new and np.allclose(line(ax, "new coordinate from here on")[:, 0] * unit, new)
-    (right,) = [other for other in ax.figure.axes if other is not ax]
+    strip, counts = ax.child_axes
+    assert new and np.allclose(line(strip, "new coordinate from here on")[:, 0] * unit, new)
     found = [one.states for one in rounds if one.states is not None]
-    assert np.asarray(right.lines[0].get_ydata()).tolist() == [*found, found[-1]]
-    bands = {text.get_text() for text in ax.get_legend().get_texts()}
-    assert {"first exploration", "unbiased swarms", "walkers under bias", "two-way swarms"} <= bands
+    assert np.asarray(counts.lines[0].get_ydata()).tolist() == [*found, found[-1]]
+    kinds = {text.get_text() for text in ax.get_legend().get_texts()}
+    assert {"first exploration", "unbiased swarms", "walkers under bias", "two-way swarms", "state 2"} <= kinds
+
+
+def test_panels_of_the_rounds_stay_on_the_figure(sampled):
+    figure = plots.rounds(sampled).figure
+    figure.canvas.draw()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+
+
+def test_free_energies_that_are_not_known_yet_have_no_axis(sampled):
+    early = Early(sampled)
+    ax = plots.rounds(early)
+    assert any(text.get_text().startswith("not yet known") for text in ax.texts)
+    assert not ax.get_yticks().size and not ax.lines
 
 
 def test_bias_and_swarms_stand_side_by_side_with_their_intervals(states):
@@ -89,18 +115,22 @@ def test_a_state_that_the_swarms_do_not_join_is_marked_and_one_that_was_not_seen
     unknown = Estimate([0.0, np.nan], [0.0, np.nan], [0.0, np.nan], "kJ/mol")
     bound = Estimate([0.0, np.inf], [0.0, 14.0], [0.0, np.inf], "kJ/mol")
     ax = plots.state_populations(dataclasses.replace(states, free_energies=bound, swarm_free_energies=unknown))
-    assert np.allclose(line(ax, "not joined by the swarms")[:, 0], [1.12])
+    words = [text for text in ax.texts if text.get_text() == "swarms: not known"]
+    assert [text.xy[0] for text in words] == [1.12]
+    assert "unbiased swarms alone" not in {text.get_text() for text in ax.get_legend().get_texts()}
     assert ax.get_ylim()[1] > 14.0
     ax.figure.canvas.draw()
 
 
 def test_passage_times_have_their_intervals(states):
     ax = plots.passage_times(states)
-    unit, times = in_ps(ax.get_xlabel()), states.passage_times
-    ends = [one.lines[2][0].get_segments()[0][:, 0] * unit for one in ax.containers]
+    times = states.passage_times
+    ends = [one.lines[2][0].get_segments()[0][:, 0] for one in ax.containers]
     assert np.allclose(ends, [[times.low[p], times.high[p]] for p in ((0, 1), (1, 0))])
     assert [text.get_text() for text in ax.get_yticklabels()] == ["1 to 2", "2 to 1"]
     assert ax.get_xscale() == "log"
+    ticks = [ax.xaxis.get_major_formatter()(ps, 0) for ps in (1.0, 1e4, 1e8)]
+    assert ticks == ["1 ps", "10 ns", "100 us"]
     nothing = np.full((2, 2), np.nan)
     with pytest.raises(ParameterError, match="no passage time is known"):
         plots.passage_times(dataclasses.replace(states, passage_times=Estimate(nothing, nothing, nothing, "ps")))
@@ -123,11 +153,24 @@ def test_the_surface_is_that_of_the_states_and_they_are_marked_on_it(states):
     surface = states.surface()
     drawn = np.asarray(ax.lines[0].get_xydata(), float)
     assert np.allclose(drawn[:, 1], surface.free_energy.value, equal_nan=True)
-    marks = {text.get_text(): text.xy[0] for text in ax.texts}
+    marks = {text.get_text(): text.xy[0] for text in ax.texts if text.get_text().isdigit()}
     assert set(marks) == {"1", "2"}
     inside = states.assign(np.array([[marks["1"]], [marks["2"]]]))
     assert inside.tolist() == [0, 1]
     assert ax.get_xlabel() == "TIC 1"
+
+
+def test_a_state_without_weighted_frames_is_marked_where_the_swarms_saw_it(states):
+    rare = dataclasses.replace(states, assigned=np.zeros_like(states.assigned))
+    ax = plots.run_surface(rare)
+    cross = next(one for one in ax.lines if one.get_marker() == "x")
+    segment, trajectory, frame = states.frames[1][0]
+    piece = next(piece for piece in states.history.pieces() if piece.name == segment)
+    place = states.coordinate.values(np.asarray(piece.parts[trajectory][[frame]]))[0, 0]
+    assert cross.get_xdata()[0] == pytest.approx(place)
+    low, high = ax.get_xlim()
+    assert low < place < high
+    assert any("state 2" in text.get_text() and "weighed" in text.get_text() for text in ax.texts)
 
 
 def test_walkers_show_every_walker_on_the_last_coordinate(sampled, states):
@@ -138,6 +181,9 @@ def test_walkers_show_every_walker_on_the_last_coordinate(sampled, states):
     assert np.allclose(drawn[:, 1], own)
     span = sum(piece.ps for piece in pieces)
     assert drawn[-1, 0] * in_ps(ax.get_xlabel()) == pytest.approx(span) and (np.diff(drawn[:, 0]) > 0).all()
+    assert [text.get_text() for text in ax.texts if text.get_text().startswith("walker")] == ["walker 1", "walker 2"]
+    second = line(ax, "2")
+    assert second[0, 0] > drawn[-1, 0]  # one after the other
     with pytest.raises(ParameterError, match="column=3"):
         plots.walkers(sampled, column=3)
 

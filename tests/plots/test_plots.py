@@ -19,6 +19,11 @@ def lines_of(ax):
     return [np.asarray(line.get_xydata(), float) for line in ax.lines]
 
 
+def note_of(ax):
+    """What stands under the figure."""
+    return " ".join(ax.texts[-1].get_text().split())
+
+
 def test_implied_timescales_are_those_of_the_model(analysis):
     found = analysis.timescales
     ax = plots.implied_timescales(found)
@@ -30,6 +35,8 @@ def test_implied_timescales_are_those_of_the_model(analysis):
     assert ax.get_ylabel().startswith("implied timescale in ")
     marked = [d[0, 0] for d in lines_of(ax) if len(d) == 2 and d[0, 0] == d[1, 0]]
     assert np.isclose(marked[0], found.choose_lag() * found.dt * factor)
+    legend = {text.get_text() for text in ax.get_legend().get_texts()}
+    assert {"process 1", "95 % interval", "faster than the lag", "chosen lag"} <= legend
 
 
 def test_a_plot_draws_where_it_is_told(analysis):
@@ -105,6 +112,7 @@ def test_the_choice_of_a_scan_is_marked(analysis):
         for a, b in ((analysis.scan.lags, analysis.scan.lag), (analysis.scan.dims, analysis.scan.dim))
     )
     assert ring.get_ydata()[0] == analysis.scan.scores.value[i, j]
+    assert ring.get_label().startswith("the choice") and "one standard error" in note_of(ax)
     assert plots.coordinate_timescales(analysis.scan).get_xscale() == "log"
 
 
@@ -128,6 +136,22 @@ def test_the_committor_colours_the_states(analysis):
     points = next(c for c in ax.collections if len(c.get_offsets()) == len(analysis.flux.states))
     assert np.allclose(points.get_array(), analysis.flux.forward_committor.value)
     assert {text.get_text() for text in ax.texts} >= {"A", "B"}
+    share = 100 * analysis.model.stationary_distribution[np.isin(analysis.flux.states, analysis.flux.source)].sum()
+    assert f"{share:.3g} %" in note_of(ax)
+    ax = plots.committor(analysis.flux, analysis.model, macrostates=analysis.macrostates)
+    assert "A: macrostate" in note_of(ax)
+
+
+def test_contours_are_where_frames_lie_on_all_sides_and_their_levels_are_told(analysis):
+    ax = plots.free_energy(analysis.surface)
+    value = analysis.surface.free_energy.value
+    lines = next(one for one in ax.collections if hasattr(one, "levels"))
+    assert (np.diff(lines.levels) == 5.0).all() and "every 5 kJ/mol" in note_of(ax)
+    x, y = (
+        np.searchsorted(edge, np.concatenate([path.vertices[:, i] for path in lines.get_paths()])) - 1
+        for i, edge in enumerate(analysis.surface.edges)
+    )
+    assert np.isfinite(value[x, y]).all()
 
 
 def test_training_curves_of_a_network(analysis):

@@ -1,3 +1,4 @@
+import html
 from html.parser import HTMLParser
 
 import pytest
@@ -72,3 +73,19 @@ def test_what_cannot_be_shown_is_refused(analysis, tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
         mdi.report.write(tmp_path / "file" / "r.html", analysis.model)
     assert not (tmp_path / "r.html").exists()
+
+
+def test_the_first_section_does_not_repeat_what_the_summary_says(analysis, tmp_path):
+    states, found = analysis.macrostates, analysis.macrostates.verdicts()
+    said = found[0]
+    text = mdi.report.write(tmp_path / "r.html", states, text=f"Summary:\n{said}").read_text()
+    assert text.count(html.escape(said.sentence)) == 1
+    for other in found[1:]:
+        assert html.escape(other.sentence) in text
+    text = mdi.report.write(tmp_path / "r.html", analysis.trajectories, states, text=f"{said}").read_text()
+    assert text.count(html.escape(said.sentence)) == 2  # further down it stands beside its figures
+
+
+def test_figures_with_their_intervals_do_not_break_over_lines(analysis, tmp_path):
+    text = mdi.report.write(tmp_path / "r.html", analysis.macrostates).read_text()
+    assert "table:not(.words) td{white-space:nowrap}" in text and '<div class="table"><table>' in text
