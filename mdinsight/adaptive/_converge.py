@@ -28,7 +28,7 @@ def assess(plan: Plan, history: History) -> dict[str, Any]:
     last = rounds[-1]
     states: Metastable = history.model(last, "states")
     coordinate = history.coordinate(last.version)
-    tests = {"states": _same_states(plan, rounds), "coordinate": _same_coordinate(plan, rounds)}
+    tests = {"states": _same_states(plan, _numbers(rounds)), "coordinate": _same_coordinate(plan, rounds)}
     figures: dict[str, Any] = {"states": states.n}
     weighted = weigh(history)
     if weighted is None or coordinate is None:
@@ -82,10 +82,26 @@ def _figures(
     return figures, tests
 
 
-def _same_states(plan: Plan, rounds: list[Decision]) -> tuple[bool, str]:
-    found = [d.found["states"] for d in rounds if d.found is not None][-plan.stop.rounds - 1 :]
+def with_states(plan: Plan, done: list[Decision], known: dict[str, Any], n: int) -> dict[str, Any]:
+    """What :func:`assess` found, with the number of states that has been learned since."""
+    if "tests" not in known or n == known["states"]:
+        return {**known, "states": n}
+    numbers = [*_numbers([d for d in done if d.kind == "biased"]), n]
+    return {**known, "states": n, "tests": {**known["tests"], "states": list(_same_states(plan, numbers))}}
+
+
+def _numbers(rounds: list[Decision]) -> list[int]:
+    return [d.found["states"] for d in rounds if d.found is not None]
+
+
+def _same_states(plan: Plan, numbers: list[int]) -> tuple[bool, str]:
+    found = numbers[-plan.stop.rounds - 1 :]
     steady = len(found) > plan.stop.rounds and max(found) <= found[0]
-    return steady, f"{counted(found[-1], 'state')}; in the rounds before {', '.join(map(str, found[:-1])) or 'none'}"
+    before = f"{', '.join(map(str, found[:-1]))} before" if found[1:] else "no round before"
+    if steady:
+        return True, f"{counted(found[-1], 'state')}, none new in {counted(plan.stop.rounds, 'round')}"
+    needed = f"{counted(plan.stop.rounds, 'round')} without a new one are needed"
+    return False, f"{counted(found[-1], 'state')} ({before}); {needed}"
 
 
 def _same_coordinate(plan: Plan, rounds: list[Decision]) -> tuple[bool, str]:

@@ -73,8 +73,12 @@ def least(plan: Plan) -> float:
     return enough(plan, first if plan.bias is None else first + first_swarm(plan))
 
 
-def told(budget: float, least: float) -> str:
-    """That a budget is spent, and from which on the run goes on."""
-    return (
-        f"the budget of {units.format_time(budget)} is spent; the run goes on with {units.format_time(least)} or more"
-    )
+def told(budget: float, done: float, least: float) -> str:
+    """What a budget has come to with so many ps done, and from which on the run goes on."""
+    given, simulated = units.format_time(budget), units.format_time(done)
+    says = f"the budget of {given} is spent"
+    if done > 1.001 * budget:
+        says = f"{simulated} are done already, and the budget counts all of it: {given} are not enough"
+    elif done < 0.95 * budget:
+        says = f"{simulated} of the budget of {given} are done, and what is left does not pay for another round"
+    return f"{says}; the run goes on with {units.format_time(least)} or more"

@@ -10,18 +10,25 @@ from mdinsight.adaptive._exchange import Exchange
 from mdinsight.bias import FreeEnergyDifference
 from mdinsight.msm import StratumWeights
 from mdinsight.results import Estimate, Verdict
-from mdinsight.words import counted, some
+from mdinsight.words import counted, percent, some
 
 AGAINST = "swarms against bias"
 FEW_EVENTS = 5
 FEW_FRAMES = 10.0
 LOST = 0.01
 """Most of the population that the swarms may not reach."""
+OPEN = 2.0
+"""kT either way from which on an interval tells no weight: a factor of ten in the population."""
 _LONGER = "go on with a larger budget"
 
 
 def judge(
-    each: Sequence[FreeEnergyDifference | None], free: Estimate, exchange: Exchange | None, words: Sequence[str]
+    each: Sequence[FreeEnergyDifference | None],
+    free: Estimate,
+    exchange: Exchange | None,
+    words: Sequence[str],
+    kT: float,
+    touched: Sequence[int] = (),
 ) -> tuple[Verdict, ...]:
     """All verdicts; the comparison of bias and swarms comes first.
 
@@ -33,21 +40,34 @@ def judge(
         (n,) kJ/mol from the bias.
     words
         (n,) what each state looks like.
+    kT
+        kJ/mol.
+    touched
+        States whose frames lie at their border alone, from 0: nothing that is said of them is ok.
     """
-    states = _weights(each)
+    states = _weights([None if i in touched else one for i, one in enumerate(each)], free, kT)
+    if touched:
+        names = some([i + 1 for i in touched], 10)
+        where = f"states {names} at their borders" if len(touched) > 1 else f"state {names} at its border"
+        says = f"the walkers touched {where} and never came to rest there: {'their' if len(touched) > 1 else 'its'} figures"
+        states = (Verdict("visits", False, f"{says} mean nothing", _LONGER), *states)
     if len(free) == 1:
         says = "a single state is known, so there is no free energy and no time to tell"
         states = (Verdict("states", False, says, f"{_LONGER}, explore more, or take other features"),)
     if exchange is None:
         says = "there are no two-way swarms yet, so nothing checks the bias and no passage time is known"
         return (Verdict(AGAINST, False, says, _LONGER), *states)
-    swarms = _swarms(exchange) if len(free) > 1 else ()
-    return (_against(free, exchange, words), *states, *swarms)
+    swarms = _swarms(exchange, touched) if len(free) > 1 else ()
+    return (_against(free, exchange, words, touched), *states, *swarms)
 
 
-def _weights(each: Sequence[FreeEnergyDifference | None]) -> tuple[Verdict, ...]:
+def _weights(each: Sequence[FreeEnergyDifference | None], free: Estimate, kT: float) -> tuple[Verdict, ...]:
     """Each state whose weight does not hold; all that do in one."""
-    found = {number + 1: (_state(number + 1, one), one) for number, one in enumerate(each) if one is not None}
+    found = {
+        number + 1: (_state(number + 1, one, free[number], kT), one)
+        for number, one in enumerate(each)
+        if one is not None
+    }
     never = [number for number, (_, one) in found.items() if not one.frames[1]]
     failing = tuple(v for number, (v, _) in found.items() if not v.holds and (number not in never or len(never) < 3))
     if len(never) > 2:
@@ -62,7 +82,7 @@ def _weights(each: Sequence[FreeEnergyDifference | None]) -> tuple[Verdict, ...]
     return (*failing, Verdict(f"weights of states {some(list(good), 10)}", True, says))
 
 
-def _state(number: int, one: FreeEnergyDifference) -> Verdict:
+def _state(number: int, one: FreeEnergyDifference, free: Estimate, kT: float) -> Verdict:
     """What the weight of a state rests on."""
     subject = f"weight of state {number}"
     if not one.frames[1]:
@@ -71,12 +91,15 @@ def _state(number: int, one: FreeEnergyDifference) -> Verdict:
     there, back = one.events
     seen = f"the walkers came {_times(there)} and left {_times(back)}"
     frames = f"{counted(round(one.effective), 'independent frame')}"
+    is_open = not (np.isfinite(one.low) and np.isfinite(one.high))
+    wide = not is_open and bool(max(free.high - free.value, free.value - free.low) > OPEN * kT)
     wrong = [
         text
         for text, bad in (
             (f"{seen}, which is too few to tell how often", min(there, back) < FEW_EVENTS),
             (f"it rests on no more than {frames}", one.effective < FEW_FRAMES),
-            ("an end of its interval is open", not (np.isfinite(one.low) and np.isfinite(one.high))),
+            ("an end of its interval is open", is_open),
+            (f"its free energy, {free}, is open by more than a factor of ten in population", wide),
         )
         if bad
     ]
@@ -87,7 +110,7 @@ def _times(n: int) -> str:
     return ("never", "once", "twice")[n] if n < 3 else f"{n} times"
 
 
-def _against(free: Estimate, exchange: Exchange, words: Sequence[str]) -> Verdict:
+def _against(free: Estimate, exchange: Exchange, words: Sequence[str], touched: Sequence[int]) -> Verdict:
     """Free energies of the states, and the weights of the swarms' cells, from both sides."""
     own, kinetics, other = exchange.kinetics.own, exchange.kinetics, exchange.free_energies
     if own is None:
@@ -103,14 +126,24 @@ def _against(free: Estimate, exchange: Exchange, words: Sequence[str]) -> Verdic
     agreement = own.agreement(kinetics.weights, kinetics.samples)
     if not agreement.holds:
         return Verdict(AGAINST, False, f"they DISAGREE: {_worst(own, exchange, words)}", remedy)
-    unknown = [str(i + 1) for i in range(1, len(free)) if not np.isfinite(other.value[i])]
-    if unknown:
-        which = f"{'states' if len(unknown) > 1 else 'state'} {some(unknown)}"
-        says = f"the swarms do not join {which} to state 1, so nothing checks the free energy of the bias there"
+    if cut := _cut_off(exchange):
+        says = f"the swarms do not join {_listed(cut)} to state 1, so nothing checks the free energy of the bias there"
+        return Verdict(AGAINST, False, says, _LONGER)
+    if touched:
+        says = f"the walkers only touched {_listed(touched)}, so there is nothing to compare"
         return Verdict(AGAINST, False, says, _LONGER)
     largest = float(np.max(np.abs(free.value - other.value), initial=0.0, where=np.isfinite(free.value)))
     says = f"they agree: free energies differ by {largest:.2g} kJ/mol at most, within the intervals"
     return Verdict(AGAINST, True, says)
+
+
+def _cut_off(exchange: Exchange) -> list[int]:
+    """States that the swarms do not join to the first one, from 0."""
+    return [i for i in range(1, len(exchange.number)) if not np.isfinite(exchange.free_energies.value[i])]
+
+
+def _listed(states: Sequence[int]) -> str:
+    return f"{'states' if len(states) > 1 else 'state'} {some([i + 1 for i in states])}"
 
 
 def _worst(own: StratumWeights, exchange: Exchange, words: Sequence[str]) -> str:
@@ -121,14 +154,14 @@ def _worst(own: StratumWeights, exchange: Exchange, words: Sequence[str]) -> str
     theirs = int(exchange.kinetics.state[own.strata[row]])
     where = np.flatnonzero(exchange.number == theirs)
     name = f"in state {int(where[0]) + 1} ({words[int(where[0])]})" if len(where) else "outside the states of the table"
-    factor = float(np.exp(abs(compared.value[row])))
+    factor = float(f"{np.exp(min(abs(compared.value[row]), 20.0)):.2g}")
     return (
-        f"the states' free energies agree within their intervals, but a region {name} weighs {factor:.2g} times "
+        f"the states' free energies agree within their intervals, but a region {name} weighs {factor:,.12g} times "
         f"{'more' if compared.value[row] > 0 else 'less'} by the bias than by the swarms"
     )
 
 
-def _swarms(exchange: Exchange) -> tuple[Verdict, ...]:
+def _swarms(exchange: Exchange, touched: Sequence[int]) -> tuple[Verdict, ...]:
     """Whether the swarms cover and join the states, and whether the times follow from them."""
     own, kinetics = exchange.kinetics.own, exchange.kinetics
     found = []
@@ -141,17 +174,20 @@ def _swarms(exchange: Exchange) -> tuple[Verdict, ...]:
         says = "all cells are joined both ways"
         if len(lost):
             cells = f"{len(lost)} of {int((own.counts > 0).sum())} cells"
-            says = f"{cells}, {100 * weight:.3g} % of the population, are not joined to the others"
-        found.append(Verdict("connection of the swarms", weight <= LOST, says, f"{_LONGER}, or take longer swarms"))
+            says = f"{cells}, {percent(weight)} of the population, are not joined to the others"
+        if cut := _cut_off(exchange):
+            says += f"; {_listed(cut)} {'are' if len(cut) > 1 else 'is'} not joined to state 1"
+        holds = weight <= LOST and not cut
+        found.append(Verdict("connection of the swarms", holds, says, f"{_LONGER}, or take longer swarms"))
         lags = next((v for v in own.verdicts() if v.subject == "lags"), None)
         if lags is not None:
             says = f"shorter and longer stretches of the paths {'agree' if lags.holds else 'disagree'} on the weights"
             remedy = f"too few frames fill the cells, or the cells are too coarse: {_LONGER}"
             found.append(Verdict("starts of the swarms", lags.holds, says, remedy))
-    return (*found, _passage(exchange))
+    return (*found, _passage(exchange, touched))
 
 
-def _passage(exchange: Exchange) -> Verdict:
+def _passage(exchange: Exchange, touched: Sequence[int]) -> Verdict:
     """Whether the passage times are known, and rest on enough."""
     n = len(exchange.number)
     pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
@@ -163,6 +199,10 @@ def _passage(exchange: Exchange) -> Verdict:
         for verdict in one.verdicts()
         if not verdict.holds
     ]
+    if touched:
+        wrong.insert(0, f"the walkers only touched {_listed(touched)}")
+    if cut := _cut_off(exchange):
+        wrong.insert(0, f"the swarms do not join {_listed(cut)} to state 1")
     if unknown:
         wrong.insert(0, f"no path shows the way from {some(unknown, 6)}")
     if wrong:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mdinsight import seeds, units
 from mdinsight.adaptive import _cost as cost
-from mdinsight.adaptive._converge import assess
+from mdinsight.adaptive._converge import assess, with_states
 from mdinsight.adaptive._ensemble import WeightedEnsemble
 from mdinsight.adaptive._explore import Hot, Pushed
 from mdinsight.adaptive._frames import Frames
@@ -46,10 +46,19 @@ class Next:
 
 @dataclass(frozen=True)
 class End:
-    """Nothing comes next, and why."""
+    """Nothing comes next, and why.
+
+    Attributes
+    ----------
+    converged, says
+        Whether the run has converged, and why it stopped.
+    more
+        The least budget in ps with which it goes on; None where a larger one adds nothing.
+    """
 
     converged: bool
     says: str
+    more: float | None = field(default=None, repr=False)
 
 
 def decide(plan: Plan, history: History, budget: float) -> Next | End:
@@ -72,7 +81,7 @@ def decide(plan: Plan, history: History, budget: float) -> Next | End:
     if last.kind == "explore":
         needed = cost.first_swarm(plan) + cost.biased(plan)
         enough = cost.enough(plan, history.ps + needed)
-        return Next(first_swarm(plan, history)) if budget >= enough * 0.9999 else End(False, cost.told(budget, enough))
+        return Next(first_swarm(plan, history)) if budget >= enough * 0.9999 else _spent(history, budget, enough)
     if is_half_done(last):
         return Next(*plan_long_swarms(plan, history, cost.paid(plan, history, budget, 1)))
     state = None if last.kind == "swarm" else assess(plan, history)
@@ -97,8 +106,13 @@ def decide(plan: Plan, history: History, budget: float) -> Next | End:
         return biased(plan, history, state)
     if fresh and left >= -1e-3 * budget and weighed:
         return Next(*plan_swarms(plan, history, assess(plan, history), cost.paid(plan, history, budget, 2)))
-    spent = cost.told(budget, cost.enough(plan, history.ps + cost.biased(plan)))
-    return End(False, f"converged, but NO for {', '.join(wrong)}, and {spent}" if wrong else spent)
+    return _spent(history, budget, cost.enough(plan, history.ps + cost.biased(plan)), wrong)
+
+
+def _spent(history: History, budget: float, enough: float, wrong: Sequence[str] = ()) -> End:
+    """The end by the budget."""
+    says = cost.told(budget, history.ps, enough)
+    return End(False, f"converged, but NO for {', '.join(wrong)}, and {says}" if wrong else says, enough)
 
 
 def _learns(history: History) -> bool:
@@ -216,9 +230,8 @@ def biased(plan: Plan, history: History, state: dict[str, Any] | None = None) ->
     if state is None and done[-1].kind == "swarm":
         state = done[-1].found
     told = learned_as_told(learned)
-    return Next(
-        Decision(len(done), "biased", says, tasks, version, told, {**(state or {}), "states": states.n}), models
-    )
+    known = with_states(plan, done, state or {}, states.n)
+    return Next(Decision(len(done), "biased", says, tasks, version, told, known), models)
 
 
 def _empty(plan: Plan, coordinate: CVModel) -> BiasModel:
@@ -265,7 +278,7 @@ def _unbiased(plan: Plan, history: History, budget: float) -> Next | End:
 
     planned = Next(*unbiased_round(plan, history, frames, explored))
     needed = history.ps + cost.decided(plan, planned.decision)
-    return planned if needed <= budget * 1.0001 else End(False, cost.told(budget, cost.enough(plan, needed)))
+    return planned if needed <= budget * 1.0001 else _spent(history, budget, cost.enough(plan, needed))
 
 
 def _swarm(plan: Plan, number: int, starts: Sequence[tuple[str, int, int]], says: str, initial: bool) -> Decision:

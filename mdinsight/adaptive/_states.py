@@ -102,6 +102,18 @@ class States:
         """Whether the unbiased swarms confirm the bias."""
         return self.checks[0].holds
 
+    @property
+    def convergence(self) -> str:
+        """Whether the run has converged, in a line; the tests are as they stood when its last round was decided."""
+        tests = self.history.tests()
+        wrong = [test.subject for test in tests if not test.holds]
+        if wrong or not tests:
+            says = f"NO for {some(wrong, 9)}" if wrong else "nothing was tested yet"
+            return f"not converged: {says}. run.status() says why; go on with a larger budget"
+        if all(verdict.holds for verdict in self.checks):
+            return "converged: every test and every verdict holds"
+        return "the tests of convergence hold; what says NO above does not. Go on with a larger budget"
+
     def verdicts(self) -> tuple[Verdict, ...]:
         """Whether what the table rests on holds; whether swarms and bias agree comes first."""
         return self.checks
@@ -151,6 +163,7 @@ class States:
             lines += [f"    {line}" for line in self._figures(i)]
         lines += [str(verdict) for verdict in failing]
         lines += [str(verdict) for verdict in self.checks if verdict.holds]
+        lines.append(self.convergence)
         return "\n".join(lines)
 
     def _figures(self, i: int) -> list[str]:
@@ -161,7 +174,9 @@ class States:
         if np.isfinite(self.lifetimes.value[i]):
             lines.append(f"left after {self.lifetimes[i]} in the mean")
         if i and np.isfinite(self.passage_times.value[0, i]):
-            lines.append(f"reached from state 1 in {self.passage_times[0, i]}, back in {self.passage_times[i, 0]}")
+            known = np.isfinite(self.passage_times.value[i, 0])
+            back = f"back in {self.passage_times[i, 0]}" if known else "how long it takes back is not known"
+            lines.append(f"reached from state 1 in {self.passage_times[0, i]}, {back}")
         return lines
 
     def rows(self) -> list[tuple[str, ...]]:
@@ -212,9 +227,14 @@ class States:
 
 def share(population: Estimate) -> str:
     """A population in percent, with its interval."""
-    if population.value == 0:
-        return f"below {100 * float(population.high):.2g} %"
-    return str(population.scaled(100.0, "%"))
+    value, low, high = (100 * float(x) for x in (population.value, population.low, population.high))
+    if low > 99.99:
+        return "above 99.99 %"
+    if high < 0.001:
+        return "below 0.001 %"
+    digits = 4 if value > 99 else 3
+    texts = [np.format_float_positional(float(f"{x:.{digits}g}"), trim="-") for x in (value, low, high)]
+    return f"below {texts[2]} %" if value == 0 else f"{texts[0]} % [{texts[1]}, {texts[2]}]"
 
 
 def energy(figure: Estimate) -> str:
@@ -277,9 +297,13 @@ def states_of(plan: Plan, history: History, structures: int = 10) -> States:
         order,
         history.ps,
         history.cost(),
-        (
-            *_touched(found.visited(s, weighted.model.weights)[order], np.bincount(assigned, minlength=found.n)),
-            *judge(each, free, exchange, [in_words(means) for means in meaning]),
+        judge(
+            each,
+            free,
+            exchange,
+            [in_words(means) for means in meaning],
+            plan.system.kT,
+            _touched(found.visited(s, weighted.model.weights)[order], np.bincount(assigned, minlength=found.n)),
         ),
         weighted,
         assigned,
@@ -288,13 +312,9 @@ def states_of(plan: Plan, history: History, structures: int = 10) -> States:
     )
 
 
-def _touched(overlap: np.ndarray, frames: np.ndarray) -> tuple[Verdict, ...]:
+def _touched(overlap: np.ndarray, frames: np.ndarray) -> list[int]:
     """States whose frames lie at their border alone."""
-    wrong = [str(i + 1) for i in range(len(overlap)) if frames[i] and overlap[i] < TOUCHED]
-    if not wrong:
-        return ()
-    says = f"the walkers touched state {some(wrong, 10)} at its border and never came to rest there: its figures mean nothing"
-    return (Verdict("visits", False, says, "go on with a larger budget"),)
+    return [i for i in range(len(overlap)) if frames[i] and overlap[i] < TOUCHED]
 
 
 def _population_intervals(plan: Plan, free: Estimate) -> Estimate:

@@ -69,8 +69,10 @@ class Status:
         lines = [
             f"{counted(self.rounds, 'round')}, {counted(self.segments, 'segment')}, {units.format_time(self.ps)} simulated"
             + (f", {self.broken} broken down (see quarantine/)" if self.broken else ""),
-            f"now: {self.kind}, {self.says}" + (f"; {self.left} to go" if self.left else ""),
         ]
+        if self.worker:
+            which = f"round {max(0, self.rounds - 1)}, " if self.rounds else ""
+            lines.append(f"now: {which}{self.kind}, {self.says}" + (f"; {self.left} to go" if self.left else ""))
         if self.learned:
             lines.append(f"coordinate: {self.learned}")
         if self.states is not None:
@@ -94,6 +96,8 @@ def status_of(run: Run) -> Status:
     last = decisions[-1]
     found: dict[str, Any] = next((d.found for d in reversed(decisions) if d.found is not None), {})
     weighed: dict[str, Any] = next((d.found for d in reversed(decisions) if d.found and "free_energy" in d.found), {})
+    if len(weighed.get("free_energy", ())) != found.get("states"):
+        weighed = {}  # of other states than those that are known now
     learned = next((d.learned["says"] for d in reversed(decisions) if d.learned is not None), "")
     return Status(
         len(decisions),
@@ -146,7 +150,7 @@ class Teller:
             self._began = (now, ps)
             return ""
         done = ps - self._began[1]
-        if done <= 0:
+        if done <= 0 or ps > 0.98 * self._budget:  # what is left then is to learn and to weigh
             return ""
         seconds = (now - self._began[0]) * max(0.0, self._budget - ps) / done
         return f" (at most {_clock(seconds)} left)"

@@ -21,13 +21,18 @@ from mdinsight.words import counted
 if TYPE_CHECKING:
     from mdinsight.adaptive import Run
     from mdinsight.adaptive._planfile import PlanFile
+    from mdinsight.engine import System
 
 _OF_THE_RUN = ("budget", "workers", "devices", "dask")
 
 
 @click.command()
 @click.argument("file", required=False)
-@click.option("--sequence", metavar="LETTERS", help="A peptide by its one-letter codes, e.g. YYDPETGTWY.")
+@click.option(
+    "--sequence",
+    metavar="LETTERS",
+    help="A peptide, e.g. YYDPETGTWY; ace-AAA-nme has capped ends.",
+)
 @click.option("--coords", metavar="FILE", help="Coordinates, for a topology that has none (prmtop, top, psf, xml).")
 @click.option("--parameters", multiple=True, metavar="FILE", help="CHARMM parameter files, of a psf; may repeat.")
 @click.option("--out", metavar="FOLDER", help="The run.  [default: the molecule's name, and -run]")
@@ -144,6 +149,8 @@ class _Job:
         from mdinsight.adaptive import dask_executor
 
         run = self._run
+        with run.store.lock():
+            pass  # who is refused reads no more than that
         if not self.quiet:
             click.echo(_about(run), err=True)
         with ExitStack() as stack:
@@ -151,11 +158,11 @@ class _Job:
             if "dask" in self.for_run:
                 workers = stack.enter_context(dask_executor(self.for_run["dask"], folder=run.store.path))
             end = run.advance(self.budget, workers=workers, progress=not self.quiet, devices=self.devices)
-        _show_results(run)
+        _show_results(run, self.quiet)
         click.echo(f"\n{end.says}")
-        if not end.converged:
-            more = _command(run, {**self.for_run, "budget": units.format_time(2 * units.time(self.budget))})
-            click.echo(f"Go on with\n  {more}")
+        if end.more is not None:
+            budget = max(end.more, 2 * units.time(self.budget), 2 * run.history.ps)
+            click.echo(f"Go on with\n  {_command(run, {**self.for_run, 'budget': units.format_time(budget)})}")
 
     @property
     def _run(self) -> Run:
@@ -170,8 +177,9 @@ class _Job:
         if self.run is None:
             return "interrupted before it began; give the same command again"
         done, number = self.run.history.ps, len(self.run.history.pieces())
-        kept = f"{units.format_time(done)} in {number} segments are safe" if number else "nothing was simulated yet"
-        return f"interrupted; {kept}. Go on with\n  {_command(self.run, {**self.for_run, 'budget': self.budget})}"
+        kept = f"{units.format_time(done)} in {number} segments are safe" if number else "no segment was finished yet"
+        command = _command(self.run, {**self.for_run, "budget": self.budget})
+        return f"interrupted; {kept}; what was not finished is run again. Go on with\n  {command}"
 
 
 def _folder_of(written: PlanFile, file: str | None) -> str:
@@ -225,11 +233,20 @@ def _about(run: Run) -> str:
     begun = f"taken up at {units.format_time(done)}" if run.history.decisions else "begun"
     lines = [
         f"{first}: {system.n_atoms} atoms, {system.temperature:g} K, steps of {units.format_time(system.timestep)}",
+        *_free_ends(system),
         *(f"{key}: {value}" for key, value in made.items()),
         f"{features}; {plan.cv.kind}; {bias}; {counted(plan.walkers, 'walker')} of {units.format_time(plan.segment)}",
         f"{_shown(run)}: {begun}; to look at it: mdinsight status {shlex.quote(_shown(run))}",
     ]
     return "\n".join(f"  {line}" for line in lines)
+
+
+def _free_ends(system: System) -> list[str]:
+    """Of a peptide built from its sequence: whether its ends are charged, which short ones fold by."""
+    sequence = system.description.get("source", "")
+    if not sequence.isalpha() or not sequence.isupper():
+        return []
+    return [f"its ends are free and charged; to cap them: --sequence ace-{sequence}-nme"]
 
 
 def _show_results(run: Run, quiet: bool = False) -> None:
@@ -289,7 +306,7 @@ def verify(ctx: click.Context, run: str) -> None:
     for verdict in wrong:
         click.echo(str(verdict))
     if wrong:
-        click.echo(f"{len(wrong)} of {len(verdicts)} are damaged")
+        click.echo(f"{counted(len(wrong), 'part')} of {len(verdicts)} {'is' if len(wrong) == 1 else 'are'} damaged")
         ctx.exit(1)
     click.echo(f"{run} is whole: all {len(verdicts)} parts are as they were written")
 

@@ -40,7 +40,7 @@ def identity_in(folder: Path) -> dict[str, Any]:
 def _found(folder: Path) -> str:
     """What stands where a run was looked for, and what to give instead."""
     if not folder.exists():
-        return "it does not exist; give the folder of a run, or create one there"
+        return "it does not exist; give the folder of a run"
     if not folder.is_dir():
         return "it is a file; give the folder of a run"
     above = next((parent for parent in folder.parents if os.path.isfile(parent / RUN)), None)

@@ -164,8 +164,13 @@ def test_the_same_budget_again_changes_nothing_and_a_larger_one_goes_on(loop: Mo
     began = time.monotonic()
     end = run.advance(loop.BUDGET, workers=2, progress=False)
     assert not end.converged and end.says == "the budget of 60 ps is spent; the run goes on with 85 ps or more"
-    for less in ("30 ps", "84 ps"):
-        assert run.advance(less, workers=1, progress=False).says.startswith(f"the budget of {less} is spent; ")
+    assert end.more == 85.0
+    for less, says in (
+        ("30 ps", "60 ps are done already"),
+        ("84 ps", "60 ps of the budget of 84 ps are done, and what is"),
+    ):
+        found = run.advance(less, workers=1, progress=False)
+        assert found.says.startswith(says) and "the run goes on with 85 ps or more" in found.says
     assert time.monotonic() - began < 5
     assert loop.content(run.store.path) == before
 

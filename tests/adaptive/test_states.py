@@ -10,6 +10,8 @@ import mdinsight as mdi
 from mdinsight.adaptive import History
 from mdinsight.adaptive._judged import AGAINST, judge
 from mdinsight.adaptive._meaning import Members, describe
+from mdinsight.adaptive._states import share
+from mdinsight.adaptive._weigh import differences
 from mdinsight.errors import DegenerateError
 from mdinsight.features import Torsions
 from mdinsight.results import Estimate
@@ -136,11 +138,73 @@ def test_a_disagreement_of_swarms_and_bias_fails_and_stands_at_the_top(states):
     shift = np.array([0.0, 20.0])
     apart = Estimate(free.value + shift, free.low + shift, free.high + shift, "kJ/mol")
     other = dataclasses.replace(states.exchange, free_energies=apart)
-    checks = judge([None], free, other, states.words)
+    checks = judge([None], free, other, states.words, 2.5)
     assert checks[0].subject == AGAINST and not checks[0].holds
     assert f"state 2 lies at {free[1]} by the bias, at {apart[1]} by the swarms" in checks[0].says
     text = str(dataclasses.replace(states, exchange=other, checks=checks)).splitlines()
     assert text[1].startswith("NO: swarms against bias: they DISAGREE")
+
+
+def judged(states, **changes):
+    """The verdicts by subject, with the free energy of state 2 from its own trajectories."""
+    _, free, each = differences(states.weighted, states.assigned, len(states))
+    given = {"each": each, "free": free, "exchange": states.exchange, "touched": (), **changes}
+    kT = states.history.plan.system.kT
+    return {
+        v.subject: v for v in judge(given["each"], given["free"], given["exchange"], states.words, kT, given["touched"])
+    }
+
+
+def test_nothing_is_ok_about_a_state_that_was_only_touched(states):
+    found = judged(states, touched=[1])
+    assert not found["visits"].holds and "touched state 2 at its border" in found["visits"].says
+    assert "weight of state 2" not in found and not found[AGAINST].holds and not found["passage times"].holds
+    assert "visits" not in judged(states)
+
+
+def test_a_free_energy_open_by_more_than_a_factor_of_ten_is_no_weight(states):
+    free = states.free_energies
+    assert judged(states)["weight of state 2"].holds
+    more = np.array([0.0, 20.0])
+    wide = Estimate(free.value, free.low - more, free.high + more, "kJ/mol")
+    weight = judged(states, free=wide)["weight of state 2"]
+    assert not weight.holds and f"its free energy, {wide[1]}, is open by more than a factor of ten" in weight.says
+
+
+def test_a_state_that_is_cut_off_is_connected_to_nothing(states):
+    other = states.exchange.free_energies
+    lost = Estimate(*(np.array([0.0, np.nan]) for _ in range(3)), "kJ/mol")
+    assert np.isfinite(other.value).all()
+    found = judged(states, exchange=dataclasses.replace(states.exchange, free_energies=lost))
+    for subject in (AGAINST, "connection of the swarms", "passage times"):
+        assert not found[subject].holds
+        assert "state 2" in found[subject].says and "to state 1" in found[subject].says
+
+
+def test_the_table_says_whether_the_run_has_converged(states):
+    tests = states.history.tests()
+    failing = [test.subject for test in tests if not test.holds]
+    last = str(states).splitlines()[-1]
+    assert last == states.convergence and tests
+    if failing:
+        assert last.startswith(f"not converged: NO for {', '.join(failing)}")
+    else:
+        assert last.startswith("converged") == all(verdict.holds for verdict in states.verdicts())
+
+
+@pytest.mark.parametrize(
+    ("figures", "text"),
+    [
+        ((0.99999, 0.99995, 1.0), "above 99.99 %"),
+        ((0.9996, 0.9991, 0.9999), "99.96 % [99.91, 99.99]"),
+        ((7e-7, 3e-7, 9e-7), "below 0.001 %"),
+        ((5e-7, 2e-7, 0.012), "0.00005 % [0.00002, 1.2]"),
+        ((0.0, 0.0, 0.012), "below 1.2 %"),
+        ((0.0258, 0.0175, 0.038), "2.58 % [1.75, 3.8]"),
+    ],
+)
+def test_populations_are_written_without_powers_of_ten(figures, text):
+    assert share(Estimate(*figures)) == text
 
 
 def test_reading_a_run_warns_of_nothing(sampled):

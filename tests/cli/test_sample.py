@@ -17,6 +17,7 @@ from click.testing import CliRunner
 import mdinsight as mdi
 from mdinsight.adaptive import Plan
 from mdinsight.cli import main
+from mdinsight.cli._sample import _free_ends
 
 PLAN = {
     "system": {"pdb": "ala2.pdb", "forcefield": "amber99sb", "solvent": "vacuum"},
@@ -104,12 +105,15 @@ def test_a_run_is_looked_at_while_another_process_works_on_it(story):
 def test_a_second_process_is_refused(story):
     assert story.second.exit_code == 2
     assert f"is in use by process {story.pid} on " in story.second.output
-    assert "Traceback" not in story.second.output
+    assert "Traceback" not in story.second.output and "taken up" not in story.second.output
 
 
 def test_ctrl_c_says_the_command_that_goes_on(story):
     assert story.code == 130
-    assert "segments are safe. Go on with" in story.said and "Traceback" not in story.said
+    assert (
+        "segments are safe; what was not finished is run again. Go on with" in story.said
+        and "Traceback" not in story.said
+    )
     assert story.words[:3] == ["mdinsight", "sample", "plan-run"]
     assert story.words[3:] == ["--workers", "1", "--budget", "400 ps"]
 
@@ -151,7 +155,12 @@ def test_the_end_is_told_and_a_larger_budget_goes_on(cli, story, folder):
     again = cli("sample", "more", "--workers", 1, "--quiet")
     assert again.exit_code == 0 and "the budget of 400 ps is spent" in again.output  # the budget that it had
     assert "mdinsight sample more --workers 1 --budget '800 ps'" in again.output
+    assert again.stderr == ""
     before = mdi.adaptive.look(folder / "more").status().ps
+    less = cli("sample", "more", "--workers", 1, "--budget", "100 ps", "--quiet")
+    assert "ps are done already, and the budget counts all of it: 100 ps are not enough" in less.output
+    words = shlex.split(less.output.strip().splitlines()[-1])
+    assert mdi.units.time(words[words.index("--budget") + 1]) >= 2 * before - 1
     larger = cli("sample", "more", "--workers", 1, "--budget", "600 ps", "--quiet")
     assert larger.exit_code == 0
     assert before + 60 < mdi.adaptive.look(folder / "more").status().ps
@@ -173,7 +182,7 @@ def test_verify_finds_what_was_damaged(cli, story, folder):
 
 def test_status_and_report_of_a_run_that_nobody_works_on(cli, story):
     told = cli("status", "plan-run", "--watch")  # ends, since nothing will change
-    assert told.exit_code == 0 and "nobody works on it now" in told.output
+    assert told.exit_code == 0 and "nobody works on it now" in told.output and "now: " not in told.output
     assert cli("report", "plan-run").exit_code == 0
 
 
@@ -192,6 +201,12 @@ def test_a_number_alone_is_in_the_unit_that_the_option_says(cli, story):
     assert "system.temperature: was 300.0, is now 310.0" in result.output
     assert "bias.barrier: was 50.0, is now 40.0" in result.output
     assert "write e.g. '300 K'" in cli("sample", "ala2.pdb", "--temperature", "warm").output
+
+
+def test_free_ends_of_a_sequence_are_told():
+    free, capped = (mdi.engine.System.from_sequence(text, solvent="vacuum") for text in ("AA", "ace-AA-nme"))
+    assert _free_ends(free) == ["its ends are free and charged; to cap them: --sequence ace-AA-nme"]
+    assert _free_ends(capped) == []
 
 
 def test_another_version_of_the_store_is_refused(cli, story, folder):
