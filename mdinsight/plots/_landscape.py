@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.colorbar import Colorbar
 
 _LEVEL = 5.0
+_COARSE = 20
+"""Bins along a coordinate below which contours would be scribbles."""
 _ARROWS = (
     "Dots: microstates; arrows: net flux from A to B, straight from microstate to microstate (a jump within one lag)."
 )
@@ -57,13 +59,14 @@ def free_energy(surface: FreeEnergySurface, ax: Axes | None = None, ceiling: flo
     value = np.clip(energy.value, None, top)
     bar = _map(ax, surface, value, top, "free energy in kJ/mol")
     smooth = _smooth(value)
-    levels = np.arange(_LEVEL, top, _LEVEL)
+    every = _LEVEL if top <= 8 * _LEVEL else 2 * _LEVEL
+    levels = np.arange(every, top, every) if min(value.shape) >= _COARSE else np.empty(0)
     levels = levels[(levels > np.nanmin(smooth)) & (levels < np.nanmax(smooth))] if np.isfinite(smooth).any() else []
     words = f"White: {_nothing(surface)}."
     if len(levels):
         lines = ax.contour(*surface.centers, smooth.T, levels=levels, colors="white", linewidths=0.6)
         bar.add_lines(lines)
-        words = f"Contours every {_LEVEL:g} kJ/mol, where frames lie on all sides. {words}"
+        words = f"Contours every {every:g} kJ/mol, where frames lie on all sides. {words}"
     note(ax, words)
     return ax
 

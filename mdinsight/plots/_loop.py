@@ -100,7 +100,13 @@ def _courses(ax: Axes, known: list[Round], factor: float) -> None:
         says = (
             "one state so far: nothing to compare" if most == 1 else "not yet known: no state but the first is weighed"
         )
-        ax.text(0.5, 0.5, says if known else "not yet known: the run is too short", ha="center", transform=ax.transAxes)
+        ax.text(
+            0.5,
+            0.5,
+            says if known else "not yet known when the last round was decided",
+            ha="center",
+            transform=ax.transAxes,
+        )
         ax.set_yticks([])
         return
     value = figures[..., 0][np.isfinite(figures[..., 0])]

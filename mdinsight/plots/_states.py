@@ -43,13 +43,16 @@ def state_populations(states: States, ax: Axes | None = None) -> Axes:
         found.append(("unbiased swarms alone", states.swarm_free_energies, 0.12))
     values = np.concatenate([part.value for _, part, _ in found])
     ends = np.concatenate([end for _, part, _ in found for end in (part.low, part.high)])
-    values = np.concatenate(
-        [
-            values[np.isfinite(values)],
-            ends[np.isfinite(ends) & (np.abs(ends) < 60 + 1.5 * np.abs(values[np.isfinite(values)]).max())],
-        ]
-    )
-    low, high = float(values.min(initial=0.0)), float(values.max(initial=1.0))
+    values = values[np.isfinite(values)]
+    bounds = ends[np.isfinite(ends)]
+    far = 10.0 + 0.5 * float(np.ptp(values))  # what is wider would press all others flat
+    bounds = bounds[(bounds > values.min() - far) & (bounds < values.max() + far)]
+    least = [
+        part.low[np.isposinf(part.value) & np.isfinite(part.low)] for _, part, _ in found
+    ]  # all that is known of them
+    bounds = np.concatenate([bounds, *least])
+    low, high = min(float(np.min(values)), 0.0), max(float(np.max(values)), 1.0)
+    low, high = float(np.min(bounds, initial=low)), float(np.max(bounds, initial=high))
     more = 0.12 * (high - low) + 0.5
     ax.set_ylim(low - more, high + more)
     for number, (label, figures, shift) in enumerate(found):

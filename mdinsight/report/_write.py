@@ -36,7 +36,7 @@ def write(
     title
         Its headline.
     text
-        What stands at the top, as it is printed; the first section does not repeat the verdicts in it.
+        What stands at the top, as it is printed, instead of what does not hold. The first section repeats no verdict of the top.
     drawings
         Captions and functions that draw further figures (axes or a figure), for the top.
 
@@ -62,7 +62,8 @@ def write(
         )
     sections = [section(part) for part in parts]
     summary = " ".join(text.split())
-    sections[0] = _page.without(sections[0], [v for v in made if " ".join(v.sentence.split()) in summary])
+    said = [v for v in made if " ".join(v.sentence.split()) in summary] if text else failing
+    sections[0] = _page.without(sections[0], said)  # it comes right below
     return write_text(path, _page.page(title, lead, [*top, *sections], f"Made by mdinsight {__version__}."))
 
 

@@ -84,6 +84,9 @@ def test_the_first_section_does_not_repeat_what_the_summary_says(analysis, tmp_p
         assert html.escape(other.sentence) in text
     text = mdi.report.write(tmp_path / "r.html", analysis.trajectories, states, text=f"{said}").read_text()
     assert text.count(html.escape(said.sentence)) == 2  # further down it stands beside its figures
+    failing = [verdict for verdict in found if not verdict.holds]
+    text = mdi.report.write(tmp_path / "r.html", states).read_text()
+    assert failing and all(text.count(html.escape(verdict.sentence)) == 1 for verdict in found)
 
 
 def test_figures_with_their_intervals_do_not_break_over_lines(analysis, tmp_path):
