@@ -71,10 +71,15 @@ def read_yaml(path: str | os.PathLike[str], what: str, example: str) -> Mapping[
     except OSError as error:
         raise ParameterError(f"cannot read {what} {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ParameterError(f"{path} is not YAML: {_told(error, path)}") from None
     if not isinstance(content, Mapping):
         raise ParameterError(f"{path} holds no settings; write at least {example}")
     return content
+
+
+def _told(error: Exception, path: Path) -> str:
+    """What is wrong in a file, on one line."""
+    return " ".join(str(error).split()).replace('in "<unicode string>"', f"in {path.name}")
 
 
 def written(section: Section) -> str:
@@ -135,7 +140,7 @@ def _explain(section: type[Section], error: ValidationError) -> str:
             says = str(item["ctx"]["error"])
             found.setdefault(where, says if says.startswith(where) else f"{where}: {says}")
         else:
-            found.setdefault(where, f"{where}={item['input']!r}: {about or item['msg']}")
+            found.setdefault(where, f"{where}={item['input']!r} is not possible ({about or item['msg']})")
     return "; ".join(found.values())
 
 

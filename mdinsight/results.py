@@ -65,7 +65,13 @@ class Estimate(Record):
         return self.replace(value=self.value * factor, low=self.low * factor, high=self.high * factor, unit=unit)
 
     def __str__(self) -> str:
-        """Each figure with its interval; times in ps are written in the unit that reads best."""
+        """Each figure with its interval; times in ps are written in the unit that reads best. A matrix is written row by row."""
+        if self.value.ndim == 2 and self.value.size:
+            rows = [[str(self[i, j]) for j in range(self.value.shape[1])] for i in range(len(self))]
+            widths = [max(len(row[j]) for row in rows) for j in range(self.value.shape[1])]
+            return "\n".join(
+                "  ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True)).rstrip() for row in rows
+            )
         texts = [self._text(*(float(x) for x in figures)) for figures in np.broadcast(self.value, self.low, self.high)]
         return texts[0] if self.value.ndim == 0 else ", ".join(texts)
 

@@ -166,7 +166,7 @@ def _single(given: Any, kinds: Kinds, what: str, also: tuple[str, ...] = ()) -> 
 def _known(name: Any, kinds: Kinds, what: str, also: tuple[str, ...]) -> str:
     if name not in kinds:
         hint = configs.nearest(str(name), (*kinds, *also), "known are")
-        raise ParameterError(f"{name!r} is not a {what}; {hint}")
+        raise ParameterError(f"{name!r} is not {'an' if what[0] in 'aeiou' else 'a'} {what}; {hint}")
     return str(name)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from mdinsight.errors import ParameterError
 from mdinsight.records import Record
 from mdinsight.results import Estimate
+from mdinsight.words import counted
 
 if TYPE_CHECKING:
     from mdinsight.cvs._models import CVModel
@@ -78,7 +79,8 @@ class Explanation(Record):
             lines += [f"  {f.name:<{width}}  {f.share:5.0%}  {f.correlation:+.2f}" for f in c.features]
             rest = 1.0 - sum(f.share for f in c.features)
             if self.n_features > len(c.features):
-                lines.append(f"  {f'{self.n_features - len(c.features)} others':<{width}}  {max(rest, 0.0):5.0%}")
+                others = counted(self.n_features - len(c.features), "other")
+                lines.append(f"  {others:<{width}}  {max(rest, 0.0):5.0%}")
             if c.residues:
                 lines.append("  residues: " + ", ".join(f"{r.name} {r.share:.0%}" for r in c.residues[: self.top]))
         return "\n".join(lines)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mdinsight.engine._forcefields import short_name
 from mdinsight.engine._topology import is_apart
 from mdinsight.errors import ForceFieldError, NonFiniteError, TopologyError
 from mdinsight.words import counted, some
@@ -218,16 +219,18 @@ def explain(field: Any, name: str, topology: Any, error: Exception | None = None
     first = unknown[0]
     more = f" (nor {some([_where(residue) for residue in unknown[1:]], 3)})" if len(unknown) > 1 else ""
     why = f" {reason[2].strip()}" if reason and reason[2] else ""
+    why = re.sub(r"\s*If the topology was read from a PDB,.*?CONECT records\.", "", why, flags=re.S)
     if "Modeller.addHydrogens" in why:
         why = re.sub(r"\s*You may be able to add (?:it|them) with Modeller.addHydrogens\(\)\.", "", why)
         what = "Let the structure be completed (complete=True), or give one with all atoms"
     else:
+        own = f"{first.name}.xml"
         what = (
-            f"Give a file of its parameters beside the force field, forcefield=('amber14-all.xml', '{first.name}.xml') "
-            "(openmmforcefields makes them for small molecules), take the residue out of the structure, or choose another "
-            "force field"
+            f"Give a file of its parameters beside the force field, --forcefield amber14 --forcefield {own}, in Python "
+            f"forcefield=('amber14', '{own}') (openmmforcefields makes them for small molecules), take the residue out of the "
+            "structure, or choose another force field"
         )
-    return ForceFieldError(f"{_where(first)} is not known to the force field {name}{more}.{why} {what}")
+    return ForceFieldError(f"{_where(first)} is not known to the force field {short_name(name)}{more}.{why} {what}")
 
 
 def unmatched(field: Any, topology: Any) -> list[Any]:

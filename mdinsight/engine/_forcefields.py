@@ -57,6 +57,12 @@ def solvent_name(solvent: Any) -> str:
     return name
 
 
+def short_name(name: str) -> str:
+    """A force field as one would name it: ``"amber14 (amber14-all.xml)"``."""
+    short = next((key for key, file in _SHORT.items() if file == name), None)
+    return f"{short} ({name})" if short else name
+
+
 def files_of(forcefield: str | Path | Sequence[str | Path], solvent: str) -> tuple[str, ...]:
     """The files of a force field given by name, and of the water that goes with it."""
     names = [forcefield] if isinstance(forcefield, (str, Path)) else list(forcefield)

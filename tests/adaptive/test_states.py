@@ -207,6 +207,13 @@ def test_populations_are_written_without_powers_of_ten(figures, text):
     assert share(Estimate(*figures)) == text
 
 
+def test_passage_times_print_as_a_matrix_from_rows_to_columns(states):
+    lines = str(states.passage_times).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("not determined  ") and lines[0].endswith(str(states.passage_times[0, 1]))
+    assert lines[1].startswith(str(states.passage_times[1, 0])) and lines[1].endswith("not determined")
+
+
 def test_reading_a_run_warns_of_nothing(sampled):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)

@@ -223,7 +223,7 @@ BAD = [
     (["sample", "none.pdb"], "none.pdb does not exist"),
     (["sample", "notes.txt"], "notes.txt is of no known kind"),
     (["sample", "ala2.pdb", "--sequence", "AAA"], "two molecules"),
-    (["sample", "lig.pdb"], "residue LIG 2 of chain A is not known to the force field"),
+    (["sample", "lig.pdb"], "is not known to the force field amber14 (amber14-all.xml)"),
     (["sample", "--sequence", "AABA"], "letter 3 of the sequence 'AABA', 'B', is no amino acid"),
     (["sample", "ala2.pdb", "--budget", "1 ns"], "does not pay for one round of this plan, which takes 2.5 ns"),
     (["sample", "ala2.pdb", "--budget", "much"], "--budget='much'"),
@@ -245,6 +245,8 @@ BAD = [
     (["sample", "a.gro"], "give the topology (.top)"),
     (["sample", "a.top", "--coords", "ala2.pdb"], "a.top cannot be used as an Amber topology"),  # by its first bytes
     (["sample", "a.top", "--coords", "ala2.pdb", "--forcefield", "amber14"], "forcefield cannot go with prmtop"),
+    (["sample", "ala2.pdb", "--explore", "warm"], "'warm' is not an exploration"),
+    (["sample", "torn.yaml"], "in torn.yaml, line 2"),
     (["sample", "bad.yaml"], "walkres is not a key; did you mean 'walkers'?"),
     (["sample", "bad.yaml", "--seed", "3", "--cv-lag", "2 ps"], "write --seed, --cv-lag into bad.yaml"),
     (["sample", "notes"], "notes is no run directory"),
@@ -261,6 +263,7 @@ def test_bad_input_is_named_in_a_line(cli, folder, arguments, says):
     (folder / "notes/more.txt").write_text("hello")
     (folder / "lig.pdb").write_text((folder / "ala2.pdb").read_text().replace("ALA", "LIG"))
     (folder / "bad.yaml").write_text("system: {sequence: AAA}\nwalkres: 3\n")
+    (folder / "torn.yaml").write_text("system: {sequence: AAA\nwalkers: 3\n")
     (folder / "a.top").write_text("%VERSION  VERSION_STAMP = V0001.000\n")
     for name in ("a.psf", "a.gro"):
         (folder / name).touch()
