@@ -11,7 +11,7 @@ from mdinsight.plots._kinetics import draw_times
 from mdinsight.plots._landscape import free_energy
 from mdinsight.plots._style import axes, colour, marker, natural_times, note
 from mdinsight.results import Estimate
-from mdinsight.words import counted, some
+from mdinsight.words import counted, percent, some
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,8 @@ def state_populations(states: States, ax: Axes | None = None) -> Axes:
                 fontsize=7,
                 color=colour(1),
             )
-    names = [f"{i + 1}\n{100 * float(p):.3g} %" for i, p in enumerate(states.populations.value)]
+    shares = [percent(float(p)).replace("than ", "than\n") for p in states.populations.value]
+    names = [f"{i + 1}\n{words}" for i, words in enumerate(shares)]
     ax.set_xticks(np.arange(n), names, fontsize=10 if n <= 6 else 7)
     ax.set(xlabel="state and its population", ylabel="free energy in kJ/mol", xlim=(-0.5, n - 0.5))
     says = "Bars are 95 % intervals."
