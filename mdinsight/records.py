@@ -37,16 +37,21 @@ class Record:
 
     home: ClassVar[str] = ""
     """The public module that a saved record is loaded from; by default the room that the class stands in."""
+    _names: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "home" not in cls.__dict__:
             cls.home = ".".join(cls.__module__.split(".")[:2])
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        cls._names = tuple(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            object.__setattr__(self, field.name, _freeze(getattr(self, field.name)))
+        for name in self._names:
+            given = getattr(self, name)
+            frozen = _freeze(given)
+            if frozen is not given:
+                object.__setattr__(self, name, frozen)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -162,7 +167,15 @@ def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(info, data)
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def _freeze(value: Any) -> Any:
+    kind = type(value)
+    if kind in _PLAIN or (
+        kind is tuple and _PLAIN.issuperset(map(type, value))
+    ):  # nearly all of a long list of columns
+        return value
     if isinstance(value, np.ndarray):
         if value.flags.writeable or value.base is not None:
             value = np.array(value)

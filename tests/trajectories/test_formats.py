@@ -379,6 +379,26 @@ def test_pdb_alternate_locations_times_and_boxes(top, plain, tmp_path):
     np.testing.assert_allclose(chunk.box[:, 0, 0], [2.0, 2.1, 2.2], atol=1e-6)
 
 
+@pytest.mark.parametrize("suffix", [".pdb", ".cif"])
+def test_waters_numbered_anew_after_9999_are_all_there(tmp_path, suffix):
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    for number in range(10_050):
+        residue = topology.add_residue("HOH", chain, resSeq=number % 10_000)
+        for name, element in (
+            ("O", mdtraj.element.oxygen),
+            ("H1", mdtraj.element.hydrogen),
+            ("H2", mdtraj.element.hydrogen),
+        ):
+            topology.add_atom(name, element, residue)
+    xyz = np.arange(3 * topology.n_atoms).reshape(1, -1, 3) % 997 / 10
+    path = tmp_path / f"waters{suffix}"
+    mdtraj.Trajectory(xyz, topology).save(str(path))
+    trajs = mdi.open(path)
+    assert (trajs.n_atoms, trajs[0].topology.n_residues) == (30_150, 10_050)
+    np.testing.assert_allclose(trajs[0].read_chunk(0, 1).xyz, xyz, atol=1e-4)
+
+
 def test_a_pdb_of_one_model_needs_no_end(top, plain, tmp_path):
     lines = [line for line in top.read_text().splitlines() if line.startswith(("ATOM", "HETATM", "TER"))]
     (tmp_path / "one.pdb").write_text("\n".join(lines) + "\n")

@@ -30,12 +30,14 @@ def load_text_topology(text: bytes, suffix: str, path: Path) -> mdtraj.Topology:
             raise TopologyError(f"the topology of {path} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def first_of_each(keys: list[tuple[bytes, ...]]) -> list[int]:
-    """The lines that stand for an atom: later ones with the same key are its alternate locations."""
-    seen: set[tuple[bytes, ...]] = set()
-    keep = []
-    for number, key in enumerate(keys):
-        if key not in seen:
-            seen.add(key)
-            keep.append(number)
-    return keep
+def first_locations(keys: list[tuple[bytes, ...]], locations: list[bytes]) -> list[int]:
+    """The lines that stand for an atom: a later one with the same key and another letter is its alternate location.
+
+    One with the same key and the same letter is another atom: writers begin to number anew after residue 9999.
+    """
+    first: dict[tuple[bytes, ...], bytes] = {}
+    return [
+        number
+        for number, (key, location) in enumerate(zip(keys, locations, strict=True))
+        if first.setdefault(key, location) == location
+    ]

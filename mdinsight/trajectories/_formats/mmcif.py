@@ -20,7 +20,7 @@ from mdinsight.trajectories._formats._base import (
     not_this_format,
     read_bytes,
 )
-from mdinsight.trajectories._formats._text import first_of_each, load_text_topology
+from mdinsight.trajectories._formats._text import first_locations, load_text_topology
 
 _KEY = (
     "auth_asym_id",
@@ -60,7 +60,7 @@ class MMCIF(Format):
             raise not_this_format(path, self.name, f"its _atom_site loop has no {missing[0]}")
         good, damage = _whole(data, table)
         models = table.models[:good]
-        keep = np.array(first_of_each(_keys(data, table, models[0])) if models else [], np.int64)
+        keep = np.array(_atoms(data, table, models[0]) if models else [], np.int64)
         cell = _cell(bytes(data[: table.begin]) + bytes(data[table.end :]))
         layout = {"models": models, "columns": table.columns, "keep": keep, "cell": cell}
         return Scan(good, len(keep), None, 0.0, cell is not None, damage, layout)
@@ -93,7 +93,7 @@ class MMCIF(Format):
             return None
         begin, end, _ = table.models[0]
         lines = _rows(bytes(data[begin:end]))
-        kept = [lines[i] for i in first_of_each(_keys(data, table, table.models[0]))]
+        kept = [lines[i] for i in _atoms(data, table, table.models[0])]
         rest = bytes(data[table.end :])
         text = bytes(data[: table.begin]) + b"\n".join(kept) + b"\n#\n" + rest
         return load_text_topology(text, ".cif", path)
@@ -159,10 +159,13 @@ def _whole(data: memoryview, table: _Table) -> tuple[int, Damage | None]:
     return len(models), None
 
 
-def _keys(data: memoryview, table: _Table, model: tuple[int, int, int]) -> list[tuple[bytes, ...]]:
+def _atoms(data: memoryview, table: _Table, model: tuple[int, int, int]) -> list[int]:
+    """The rows of a model without alternate locations."""
     wanted = [table.columns[name] for name in _KEY if name in table.columns]
+    letter = table.columns.get("label_alt_id", len(table.columns))
     rows = [_words(line, len(table.columns)) for line in _rows(bytes(data[model[0] : model[1]]))]
-    return [tuple(row[i] for i in wanted if i < len(row)) for row in rows]
+    keys = [tuple(row[i] for i in wanted if i < len(row)) for row in rows]
+    return first_locations(keys, [row[letter] if letter < len(row) else b"" for row in rows])
 
 
 _QUOTED = re.compile(rb"'(?:[^']|'(?=\S))*'(?=\s|\Z)|\"(?:[^\"]|\"(?=\S))*\"(?=\s|\Z)|\S+")

@@ -20,7 +20,7 @@ from mdinsight.trajectories._formats._base import (
     not_this_format,
     read_bytes,
 )
-from mdinsight.trajectories._formats._text import first_of_each, load_text_topology
+from mdinsight.trajectories._formats._text import first_locations, load_text_topology
 
 _RECORD = re.compile(rb"^(MODEL |ENDMDL|END[ \r\n]|END\Z|CRYST1[^\n]*|TITLE[^\n]*)", re.MULTILINE)
 _ATOM = re.compile(rb"^(?:ATOM  |HETATM)[^\n]*\n", re.MULTILINE)
@@ -142,7 +142,7 @@ class _Walk:
         if self.n_lines < 0 and not fault:
             self.n_lines = len(lines)
             keys: list[tuple[bytes, ...]] = [(line[12:16], line[17:27]) for line in lines]
-            self.keep = np.array(first_of_each(keys), np.int64)
+            self.keep = np.array(first_locations(keys, [line[16:17] for line in lines]), np.int64)
         if len(lines) != self.n_lines or fault:
             fault = fault or f"it has {len(lines)} lines of atoms, the first frame has {self.n_lines}"
             rest = len(self.data) - begin
