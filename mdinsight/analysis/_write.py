@@ -230,7 +230,7 @@ def drawings(found: Analysis) -> list[tuple[str, str, Callable[[], Axes | Figure
             (
                 "committor",
                 "the way of the slowest process, from A (more populated) to B",
-                lambda: plots.committor(flux, found.model),
+                lambda: plots.committor(flux, found.model, macrostates=states),
             )
         )
     if getattr(found.cv, "training", None) is not None:
