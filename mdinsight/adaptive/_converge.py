@@ -65,7 +65,8 @@ def _figures(
         "steady": _steady(plan, history, rounds, free),
     }
     overlap = states.visited(np.asarray(coordinate.values(weighted.features), np.float64), weighted.model.weights)
-    touched = [str(i + 1) for i in range(states.n) if overlap[i] < TOUCHED]
+    order = np.argsort(-populations, kind="stable")  # the states are told in the numbers that their table has
+    touched = [str(number + 1) for number, i in enumerate(order) if overlap[i] < TOUCHED]
     says = (
         "the walkers came to every state"
         if not touched

@@ -73,6 +73,19 @@ def least(plan: Plan) -> float:
     return enough(plan, first if plan.bias is None else first + first_swarm(plan))
 
 
+def least_words(plan: Plan) -> str:
+    """What the least budget consists of."""
+    time = units.format_time
+    explored, walked, rest = plan.walkers * plan.explore_span, biased(plan), least(plan)
+    parts = [f"first exploration {time(explored)}"]
+    if plan.bias is not None:
+        parts.append(f"first swarm {time(first_swarm(plan))}")
+        rest -= first_swarm(plan)
+    parts.append(f"{plan.walkers} walkers {time(walked)}" if plan.walkers > 1 else f"a walker {time(walked)}")
+    rest -= explored + walked
+    return ", ".join([*parts, f"two-way swarms {time(rest)}"] if plan.bias is not None else parts)
+
+
 def told(budget: float, done: float, least: float) -> str:
     """What a budget has come to with so many ps done, and from which on the run goes on."""
     given, simulated = units.format_time(budget), units.format_time(done)

@@ -343,9 +343,12 @@ class Plan(Model):
             Saying what one round takes.
         """
         if ps < self.least_budget:
+            from mdinsight.adaptive._cost import least_words
+
             raise PlanError(
                 f"budget={units.format_time(ps)} does not pay for one round of this plan, which takes "
-                f"{units.format_time(self.least_budget)}; give more, fewer walkers, or shorter segments"
+                f"{units.format_time(self.least_budget)} ({least_words(self)}); give more, fewer walkers (--walkers, walkers=), "
+                "or shorter segments (--segment, segment=)"
             )
 
     def identity(self) -> dict[str, Any]:

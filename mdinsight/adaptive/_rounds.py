@@ -112,7 +112,7 @@ def decide(plan: Plan, history: History, budget: float) -> Next | End:
 def _spent(history: History, budget: float, enough: float, wrong: Sequence[str] = ()) -> End:
     """The end by the budget."""
     says = cost.told(budget, history.ps, enough)
-    return End(False, f"converged, but NO for {', '.join(wrong)}, and {says}" if wrong else says, enough)
+    return End(False, f"converged, but NO for {', '.join(wrong)}; {says}" if wrong else says, enough)
 
 
 def _learns(history: History) -> bool:

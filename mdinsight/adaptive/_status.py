@@ -98,6 +98,8 @@ def status_of(run: Run) -> Status:
     weighed: dict[str, Any] = next((d.found for d in reversed(decisions) if d.found and "free_energy" in d.found), {})
     if len(weighed.get("free_energy", ())) != found.get("states"):
         weighed = {}  # of other states than those that are known now
+    free = weighed.get("free_energy", [])
+    order = sorted(range(len(free)), key=lambda i: (free[i] is None, free[i] or 0.0))  # as in the table of states
     learned = next((d.learned["says"] for d in reversed(decisions) if d.learned is not None), "")
     return Status(
         len(decisions),
@@ -108,9 +110,9 @@ def status_of(run: Run) -> Status:
         last.says,
         len(history.missing(last)),
         found.get("states"),
-        tuple(weighed.get("free_energy", ())),
-        tuple(weighed.get("low", ())),
-        tuple(weighed.get("high", ())),
+        tuple(free[i] for i in order),
+        tuple(weighed["low"][i] for i in order),
+        tuple(weighed["high"][i] for i in order),
         tuple((name, bool(holds), says) for name, (holds, says) in found.get("tests", {}).items()),
         learned,
         store.holder() or "",

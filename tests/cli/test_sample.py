@@ -225,7 +225,11 @@ BAD = [
     (["sample", "ala2.pdb", "--sequence", "AAA"], "two molecules"),
     (["sample", "lig.pdb"], "is not known to the force field amber14 (amber14-all.xml)"),
     (["sample", "--sequence", "AABA"], "letter 3 of the sequence 'AABA', 'B', is no amino acid"),
-    (["sample", "ala2.pdb", "--budget", "1 ns"], "does not pay for one round of this plan, which takes 2.5 ns"),
+    (
+        ["sample", "ala2.pdb", "--budget", "1 ns"],
+        "does not pay for one round of this plan, which takes 2.5 ns (first exploration 400 ps, first swarm 800 ps, "
+        "4 walkers 800 ps, two-way swarms 500 ps); give more, fewer walkers (--walkers",
+    ),
     (["sample", "ala2.pdb", "--budget", "much"], "--budget='much'"),
     (["sample", "ala2.pdb", "--workers", "0"], "--workers 0"),
     (["sample", "ala2.pdb", "--workers", "2", "--dask", "tcp://h:1"], "do not go with --dask"),
