@@ -25,6 +25,7 @@ class Labels:
         self.topology = topology
         self.name = name
         self._atoms: dict[int, tuple[str, str]] = {}
+        self._residues: dict[int, tuple[str, str]] = {}
 
     @cached_property
     def hash(self) -> str:
@@ -32,31 +33,34 @@ class Labels:
         return topology_hash(self.topology)
 
     @cached_property
-    def _residues(self) -> list[tuple[str, str]]:
+    def _prefixes(self) -> list[str]:
+        """What stands before a residue's name, by chain: nothing where only one chain is more than water and ions."""
         chains = list(self.topology.chains)
-        told = [c for c in chains if any(r.n_atoms > 1 and not r.is_water for r in c.residues)]
+        if sum(_is_told(chain) for chain in chains) < 2:
+            return [""] * len(chains)
         letters = [str(getattr(c, "chain_id", None) or c.index) for c in chains]
-        if len(set(letters)) < len(letters):
-            letters = [str(c.index) for c in chains]
-        seen: Counter[str] = Counter()
-        labels = []
-        for residue in self.topology.residues:
-            key = f"{residue.chain.index}:{residue.resSeq}"
-            name = f"{residue.name}{residue.resSeq}"
-            if len(told) > 1:
-                name = f"{letters[residue.chain.index]}:{name}"
-            seen[key] += 1
-            twin = f"#{seen[key]}" if seen[key] > 1 else ""
-            labels.append((name + twin, key + twin))
-        return labels
+        distinct = len(set(letters)) == len(letters)
+        return [f"{letter if distinct else c.index}:" for c, letter in zip(chains, letters, strict=True)]
+
+    def _residue(self, index: int) -> tuple[str, str]:
+        """Name and key of a residue; a chain's are made when one of them is asked for, as water is many and seldom asked."""
+        if index not in self._residues:
+            chain = self.topology.residue(index).chain
+            prefix, seen = self._prefixes[chain.index], Counter[str]()
+            for residue in chain.residues:
+                key = f"{chain.index}:{residue.resSeq}"
+                seen[key] += 1
+                twin = f"#{seen[key]}" if seen[key] > 1 else ""
+                self._residues[residue.index] = f"{prefix}{residue.name}{residue.resSeq}{twin}", key + twin
+        return self._residues[index]
 
     def residue(self, index: int) -> str:
         """Name of a residue, e.g. ``ALA2``."""
-        return self._residues[index][0]
+        return self._residue(index)[0]
 
     def residue_key(self, index: int) -> str:
         """Key of a residue, e.g. ``0:2``."""
-        return self._residues[index][1]
+        return self._residue(index)[1]
 
     def atom(self, index: int) -> str:
         """Name of an atom, e.g. ``ALA2-CA``."""
@@ -87,7 +91,7 @@ class Labels:
             for atom in residue.atoms:
                 seen[atom.name] += 1
                 name = atom.name if seen[atom.name] == 1 else f"{atom.name}#{seen[atom.name]}"
-                label, key = self._residues[residue.index]
+                label, key = self._residue(residue.index)
                 self._atoms[atom.index] = f"{label}-{name}", f"{key}:{name}"
         return self._atoms[index]
 
@@ -124,3 +128,10 @@ class Labels:
 
     def __str__(self) -> str:
         return f"{self.name or 'the topology'} ({self.topology.n_atoms} atoms)"
+
+
+def _is_told(chain: mdtraj.core.topology.Chain) -> bool:
+    """Whether a chain has a residue of several atoms that is no water."""
+    first = {residue.name: residue for residue in chain.residues}
+    others = {name for name, residue in first.items() if not residue.is_water}
+    return bool(others) and any(residue.name in others and residue.n_atoms > 1 for residue in chain.residues)
