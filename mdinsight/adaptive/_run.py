@@ -16,6 +16,7 @@ from mdinsight._version import __version__
 from mdinsight._worker import prepare, simulate
 from mdinsight.adaptive._executors import Counts, Pool, slot_properties
 from mdinsight.adaptive._history import DECISION, PLAN, START, Decision, History
+from mdinsight.adaptive._ledger import seen
 from mdinsight.adaptive._plan import Plan
 from mdinsight.adaptive._rounds import End, Next, decide
 from mdinsight.adaptive._states import States, states_of
@@ -128,7 +129,7 @@ class Run:
 
     def status(self) -> Status:
         """How far the run is; reads only, also while another process works on it."""
-        return status_of(self)
+        return status_of(self.history)
 
     def verify(self, progress: Progress = False) -> list[Verdict]:
         """Read every committed file again and compare it with its checksum."""
@@ -225,9 +226,7 @@ def open(path: str | os.PathLike[str], plan: Plan | None = None) -> Run:
 
 def look(path: str | os.PathLike[str]) -> Run:
     """A run to be looked at only (status, states, verify), also while another process works on it."""
-    store = Store.open(path, read_only=True)
-    if not store.has(PLAN):
-        raise PlanError(f"the run {path} was created but never begun; there is nothing to see yet")
+    store = seen(path)
     return Run(store, _plan_of(store))
 
 

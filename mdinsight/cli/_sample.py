@@ -275,13 +275,12 @@ def status(run: str, watch: bool, every: float) -> None:
 
     RUN is the folder of a run.
     """
-    from mdinsight.adaptive import look
+    from mdinsight.adaptive import Status
 
-    seen = look(run)
     last = ""
     with suppress(KeyboardInterrupt):  # how one stops watching
         while True:
-            now = seen.status()
+            now = Status.of(run)
             if str(now) != last:
                 click.echo(f"\x1b[H\x1b[2J{now}" if watch and sys.stdout.isatty() else str(now))
                 last = str(now)

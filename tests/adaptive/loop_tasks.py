@@ -22,6 +22,7 @@ import psutil
 
 import mdinsight as mdi
 from mdinsight import adaptive
+from mdinsight.adaptive import Run as Run  # all of it is loaded before anything is forked or timed
 from mdinsight.bias import OPES
 from mdinsight.engine import System
 from mdinsight.errors import MdinsightError, OutputError, StoreError

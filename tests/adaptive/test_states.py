@@ -214,6 +214,10 @@ def test_passage_times_print_as_a_matrix_from_rows_to_columns(states):
     assert lines[1].startswith(str(states.passage_times[1, 0])) and lines[1].endswith("not determined")
 
 
+def test_the_status_of_a_folder_is_that_of_its_run(sampled):
+    assert mdi.adaptive.Status.of(sampled.store.path) == mdi.adaptive.look(sampled.store.path).status()
+
+
 def test_reading_a_run_warns_of_nothing(sampled):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
