@@ -228,7 +228,9 @@ def test_corrupt_payload_is_found_when_it_is_read(formats, top, tmp_path):
     (tmp_path / "bits.xtc").write_bytes(bytes(data))
     traj = opened(tmp_path / "bits.xtc", top)[0][0]
     assert len(traj.read_chunk(0, 5)) == 5 and len(traj.read_chunk(6, 20)) == 14
-    with pytest.raises(TrajectoryError, match=r"bits.xtc, frame 5: .* corrupt; leave it out with stop=5"):
+    with pytest.raises(
+        TrajectoryError, match=r"bits.xtc, frame 5: .*begins at byte \d+\) are corrupt; leave it out with stop=5"
+    ):
         traj.read_chunk(0, 20)
 
 

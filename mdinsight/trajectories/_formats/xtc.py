@@ -75,16 +75,17 @@ class XTC(Format):
 
             in_threads(work, len(rows), 12 * last * len(rows) + min(take * len(rows), int(sizes.sum())))
         if states.any():
-            _refuse(path, rows, states)
+            _refuse(path, rows, states, begins)
         return Frames(xyz, boxes.reshape(-1, 3, 3) if scan.has_box else None, float(reach.max(initial=0.0)))
 
 
-def _refuse(path: Path, rows: np.ndarray, states: np.ndarray) -> None:
+def _refuse(path: Path, rows: np.ndarray, states: np.ndarray, begins: np.ndarray) -> None:
     """Raise the error for the first frame that is not good."""
     first = int(np.argmax(states != walk.GOOD))
     bad = int(rows[first])
     if states[first] == walk.SHORT:
-        text = f"{path}, frame {bad}: its compressed coordinates are corrupt; leave it out with stop={bad}"
+        what = f"its compressed coordinates (the frame begins at byte {begins[first]}) are corrupt"
+        text = f"{path}, frame {bad}: {what}; leave it out with stop={bad}"
         raise CorruptFrameError.at(bad, text)
     what = "frame {} is not all there" if states[first] == walk.GONE else "frame {} is another one"
     raise TrajectoryError(f"{path} was changed since it was opened ({what.format(bad)}); open it again")
