@@ -61,6 +61,7 @@ class _MaskModel(models.PrimitiveModel):
 
 
 def splat(builder: Any, value: Any) -> Any:
+    """The code that puts one number into all lanes."""
     one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), zeros)
