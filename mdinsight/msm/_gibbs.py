@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 from deeptime.markov.tools.analysis import stationary_distribution
 
 from mdinsight import seeds
+from mdinsight.compiled import compiled
 from mdinsight.msm._posterior import reversible_estimate
 
 BURN_IN = 10
@@ -65,7 +65,7 @@ def _draw_rows(rng: np.random.Generator, counts: np.ndarray) -> np.ndarray:
     return drawn / drawn.sum(axis=1, keepdims=True)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _accumulate(
     observed: np.ndarray,
     matrix: np.ndarray,

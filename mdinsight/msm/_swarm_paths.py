@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numba
 import numpy as np
 
 from mdinsight import seeds, units
+from mdinsight.compiled import compiled
 from mdinsight.errors import LagError, ParameterError
 from mdinsight.states import Discrete, as_discrete
 from mdinsight.words import some
@@ -332,7 +332,7 @@ def check_weights(swarms: Swarms, weights: Any, samples: Any) -> tuple[np.ndarra
     return given / given.sum(), drawn / drawn.sum(axis=1, keepdims=True)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _window_sums(
     labels: np.ndarray, n_labels: int, strata: np.ndarray, starts: np.ndarray, rates: np.ndarray, shares: np.ndarray
 ) -> np.ndarray:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 
+from mdinsight.compiled import compiled
 from mdinsight.errors import ParameterError
 from mdinsight.parallel import Workers
 from mdinsight.passes import Collected, until_whole
@@ -82,7 +82,7 @@ class Nearest:
         return nearest(np.ascontiguousarray(rows, np.float64), self.centers)[0][:, None]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def nearest(rows: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Number of the nearest centre (the lower of equals) and its squared distance, for each row by itself."""
     n, d = rows.shape

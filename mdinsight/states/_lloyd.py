@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numba
 import numpy as np
 
+from mdinsight.compiled import compiled
 from mdinsight.passes import Piece
 from mdinsight.series import Rows
 from mdinsight.states._clustering import nearest
@@ -138,7 +138,7 @@ def _farthest(
     return [(squares[keep], rows[keep], states[keep])]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _cell_sums(rows: np.ndarray, states: np.ndarray, n_states: int) -> tuple[np.ndarray, np.ndarray]:
     sums = np.zeros((n_states, rows.shape[1]))
     counts = np.zeros(n_states, dtype=np.int64)

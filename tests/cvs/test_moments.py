@@ -7,6 +7,7 @@ import pytest
 from deeptime.covariance import Covariance
 
 from mdinsight.cvs._blocks import Block
+from mdinsight.cvs._folded import FOLD, folded
 from mdinsight.cvs._moments import MomentSums, block_moments, combine, packed, packed_shape, resampled, unpacked
 from mdinsight.passes import Piece
 from mdinsight.series import TimeSeries
@@ -100,3 +101,24 @@ def test_resampling_is_combining(mixed, reversible):
         expected = combine(parts, row)
         assert found.n == expected.n
         check(found, [getattr(expected, name) for name in NAMES], 1e-10)
+
+
+@pytest.mark.parametrize("lag", [1, 5, 11])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16])
+def test_folded_sums_are_those_of_the_pairs_one_by_one(lag, kind):
+    rows = (100 * np.random.default_rng(lag).standard_normal((400, 7)).cumsum(axis=0)).astype(kind)
+    shift = rows.mean(axis=0, dtype=np.float64)
+    for n_blocks, units, given in ((1, 3, rows), (4, 1000, rows), (4, 7, np.asfortranarray(rows))):
+        n = n_blocks * FOLD * lag
+        x, y = (rows[a : a + n].astype(np.float64) - shift for a in (0, lag))
+        expected = x.sum(axis=0), x.T @ x, (x.T @ y + y.T @ x) / 2
+        for value, true in zip(folded(given, lag, n_blocks, shift, units), expected, strict=True):
+            np.testing.assert_allclose(value, true, rtol=0, atol=1e-13 * expected[1].max())
+
+
+@pytest.mark.parametrize("length", [80, 81, 90, 95, 160])  # from no pair left behind the links to many
+def test_moments_do_not_hang_on_how_many_links_fit(length):
+    x = np.random.default_rng(length).standard_normal((length, 3)).cumsum(axis=0).astype(np.float32)
+    (found,) = block_moments(TimeSeries([x]), 10, [[Block(0, 0, length - 10)]], reversible=True)
+    pairs = [(x[:-10], x[10:]), (x[10:], x[:-10])]
+    check(found, theirs(pairs, 10), 1e-12)
