@@ -202,11 +202,6 @@ def read_bytes(descriptor: int, start: int, count: int, path: Path) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def map_bytes(path: Path) -> np.ndarray:
-    """The file as a read-only array of uint8, mapped, not read."""
-    return np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
-
-
 @np.errstate(all="ignore")
 def box_from_cell(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """Box vectors (n, 3, 3) float32 out of lengths (n, 3) in nm and angles (n, 3) in degrees.

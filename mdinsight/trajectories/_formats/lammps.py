@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,16 +16,20 @@ from mdinsight.trajectories._formats._base import (
     Frames,
     Scan,
     direction_note,
-    map_bytes,
     not_this_format,
     read_bytes,
     unwrapped,
 )
+from mdinsight.trajectories._formats._text import Lines
 
 _LENGTH = {"real": 0.1, "metal": 0.1, "nano": 1.0}
 _TIME = {"real": 1e-3, "metal": 1.0, "nano": 1e3}
 _START = b"ITEM: TIMESTEP"
-_BEGIN = re.compile(rb"^(?:ITEM: UNITS\r?\n[^\n]*\n)?ITEM: TIMESTEP", re.MULTILINE)
+_UNITS = b"ITEM: UNITS"
+_WITH_UNITS = re.compile(rb"ITEM: UNITS\r?\n[^\n]*\nITEM: TIMESTEP")
+_MARK = re.compile(rb"^(ITEM: (?:TIMESTEP|UNITS))", re.MULTILINE)
+_MOST = 1 << 16
+"""Bytes that the lines above the atoms of a frame take at most."""
 _HEAD = re.compile(
     rb"(?:ITEM: UNITS\r?\n[^\n]*\n)?ITEM: TIMESTEP\r?\n\s*(\d+)\s*\n"
     rb"(?:ITEM: (?!NUMBER|BOX|ATOMS)[^\n]*\n[^\n]*\n)*ITEM: NUMBER OF ATOMS\r?\n\s*(\d+)\s*\n"
@@ -43,46 +47,30 @@ class LAMMPSDump(Format):
     suffixes = (".lammpstrj", ".dump")
 
     def scan(self, path: Path) -> Scan:
-        raw = map_bytes(path).data
-        size = len(raw)
-        if bytes(raw[: len(_START)]) not in (_START[:size], _START) and not bytes(raw[:64]).startswith(b"ITEM: UNITS"):
-            raise not_this_format(path, self.name, f"it begins with {bytes(raw[:20])!r}")
-        begins = [match.start() for match in _BEGIN.finditer(raw)]
-        units = _item(bytes(raw[: min(size, 4096)]), b"UNITS") or ""
-        if units and units not in _LENGTH:
-            raise not_this_format(path, self.name, f"its units are {units!r}; read are {', '.join(_LENGTH)}")
-        n_atoms, columns, damage = -1, b"", None
-        offsets: list[tuple[int, int, int]] = []
-        for number, (begin, limit) in enumerate(itertools.pairwise([*begins, size])):
-            match = _HEAD.match(raw, begin, limit)
-            if match and n_atoms < 0:
-                n_atoms, columns = int(match[2]), match[5].strip()
-            end, why = _body(match, raw, limit, n_atoms, columns)
-            last = number == len(begins) - 1
-            if match and end and bytes(raw[end:limit]).strip():  # not a whole frame, or not a frame at all
-                offsets.append((begin, match.end(), end))
-                number, begin, why = number + 1, end, "its header is not whole"
-            if match is None or why:
-                lost = max(1, len(begins) - number)
-                damage = Damage("torn" if last else "corrupt", number, begin, size - begin, lost, why)
-                break
-            offsets.append((begin, match.end(), end))
-        if not begins:
-            damage = Damage("torn", 0, 0, size, 1)
-        times = [_item(bytes(raw[begin:body]), b"TIME") for begin, body, _ in offsets]
-        known = units in _TIME and offsets and all(value is not None for value in times)
-        clock = np.array([float(value) for value in times if value]) * _TIME[units] if known else None
+        with Lines(path) as lines:
+            top = lines.read(0, _MOST)
+            if not top.startswith((_START[: lines.size], _UNITS)):
+                raise not_this_format(path, self.name, f"it begins with {top[:20]!r}")
+            units = _item(top[:4096], b"UNITS") or ""
+            if units and units not in _LENGTH:
+                raise not_this_format(path, self.name, f"its units are {units!r}; read are {', '.join(_LENGTH)}")
+            walk = _Walk(lines)
+            walk.run()
+            first = lines.read(*walk.offsets[0][:2]) if walk.offsets else b""
+        known = units in _TIME and walk.offsets and all(value is not None for value in walk.times)
+        clock = np.array([float(value) for value in walk.times if value]) * _TIME[units] if known else None
+        periodic = _periodic(first) if first else np.zeros(3, bool)
         layout: dict[str, Any] = {
-            "offsets": np.array(offsets, np.int64).reshape(-1, 3),
-            "columns": columns.decode().split(),
+            "offsets": np.array(walk.offsets, np.int64).reshape(-1, 3),
+            "columns": walk.columns.decode().split(),
+            "length": _LENGTH.get(units, 0.1),
+            "periodic": periodic,
         }
-        layout["length"] = _LENGTH.get(units, 0.1)
-        periodic = _periodic(bytes(raw[offsets[0][0] : offsets[0][1]])) if offsets else np.zeros(3, bool)
-        layout["periodic"] = periodic
-        if offsets:
+        if walk.offsets:
             _positions(layout["columns"], path)
         note = direction_note(periodic) if periodic.any() and not periodic.all() else ""
-        return Scan(len(offsets), max(n_atoms, 0), clock, 1e-9, bool(periodic.any()), damage, layout, box_note=note)
+        has_box, n_atoms = bool(periodic.any()), max(walk.n_atoms, 0)
+        return Scan(len(walk.offsets), n_atoms, clock, 1e-9, has_box, walk.damage, layout, box_note=note)
 
     def read(self, path: Path, scan: Scan, frames: range, atoms: np.ndarray | None) -> Frames:
         names, scale = scan.layout["columns"], scan.layout["length"]
@@ -103,22 +91,73 @@ class LAMMPSDump(Format):
         return Frames(xyz, unwrapped(boxes, scan.layout["periodic"]).astype(np.float32) if scan.has_box else None)
 
 
-def _body(match: re.Match[bytes] | None, raw: memoryview, limit: int, n_atoms: int, columns: bytes) -> tuple[int, str]:
-    """(byte behind the frame's last line, empty) or (0, why the frame cannot be used)."""
-    if match is None:
-        return 0, "its header is not whole"
-    if int(match[2]) != n_atoms:
-        return 0, f"it has {int(match[2])} atoms, the frames before it have {n_atoms}"
-    if match[5].strip() != columns:
-        return 0, "its columns are not those of the frames before it"
-    text = bytes(raw[match.end() : limit])
-    lines = text.count(b"\n")
-    if lines < n_atoms:
-        return 0, f"it has {lines} of {n_atoms} whole lines"
-    end = len(text)
-    if lines > n_atoms or not text.endswith(b"\n"):
-        end = [place.end() for place in itertools.islice(re.finditer(rb"\n", text), n_atoms)][-1]
-    return match.end() + end, ""
+class _Walk:
+    """One pass over the lines that open frames, and one over the frames."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+        self.n_atoms, self.columns = -1, b""
+        self.offsets: list[tuple[int, int, int]] = []
+        self.times: list[str | None] = []
+        self.damage: Damage | None = None
+
+    def run(self) -> None:
+        size, begins = self.lines.size, self._begins()
+        for number, (begin, limit) in enumerate(itertools.pairwise([*begins, size])):
+            text = self.lines.read(begin, min(limit, begin + _MOST))
+            match = _HEAD.match(text)
+            if match and self.n_atoms < 0:
+                self.n_atoms, self.columns = int(match[2]), match[5].strip()
+            end, why = self._body(match, text, begin, limit)
+            bad, place = number, begin
+            if match and end:
+                self.offsets.append((begin, begin + match.end(), end))
+                self.times.append(_item(match[0], b"TIME"))
+                if any(block.strip() for _, block in self.lines.blocks(end, limit)):
+                    bad, place, why = number + 1, end, "its header is not whole"  # of what stands behind
+            if why:
+                kind: Literal["torn", "corrupt"] = "torn" if number == len(begins) - 1 else "corrupt"
+                self.damage = Damage(kind, bad, place, size - place, max(1, len(begins) - bad), why)
+                return
+        if not begins:
+            self.damage = Damage("torn", 0, 0, size, 1)
+
+    def _begins(self) -> list[int]:
+        """Where each frame begins, with the lines of its units where it has them."""
+        begins: list[int] = []
+        counted = 0
+        for start, block in self.lines.blocks():
+            for match in _MARK.finditer(block):
+                at = start + match.start(1)
+                if at < counted:
+                    continue
+                if match[1] == _UNITS:
+                    both = _WITH_UNITS.match(self.lines.read(at, at + _MOST))
+                    if both is None:
+                        continue
+                    counted = at + both.end()
+                begins.append(at)
+        return begins
+
+    def _body(self, match: re.Match[bytes] | None, text: bytes, begin: int, limit: int) -> tuple[int, str]:
+        """(byte behind the frame's last line, empty) or (0, why the frame cannot be used)."""
+        if match is None:
+            return 0, "its header is not whole"
+        if int(match[2]) != self.n_atoms:
+            return 0, f"it has {int(match[2])} atoms, the frames before it have {self.n_atoms}"
+        if match[5].strip() != self.columns:
+            return 0, "its columns are not those of the frames before it"
+        whole = begin + len(text) == limit
+        body = [(begin + match.end(), text[match.end() :])] if whole else self.lines.blocks(begin + match.end(), limit)
+        count, end = 0, begin + match.end()
+        for start, block in body:
+            found = block.count(b"\n")
+            if count + found > self.n_atoms:
+                places = itertools.islice(re.finditer(rb"\n", block), self.n_atoms - count)
+                return max([end, *(start + place.end() for place in places)]), ""
+            count += found
+            end = start + block.rfind(b"\n") + 1
+        return (end, "") if count == self.n_atoms else (0, f"it has {count} of {self.n_atoms} whole lines")
 
 
 def _item(text: bytes, name: bytes) -> str | None:

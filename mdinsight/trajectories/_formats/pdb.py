@@ -16,14 +16,16 @@ from mdinsight.trajectories._formats._base import (
     Frames,
     Scan,
     box_from_cell,
-    map_bytes,
     not_this_format,
     read_bytes,
 )
-from mdinsight.trajectories._formats._text import first_locations, load_text_topology
+from mdinsight.trajectories._formats._text import Lines, first_locations, load_text_topology
 
 _RECORD = re.compile(rb"^(MODEL |ENDMDL|END[ \r\n]|END\Z|CRYST1[^\n]*|TITLE[^\n]*)", re.MULTILINE)
 _ATOM = re.compile(rb"^(?:ATOM  |HETATM)[^\n]*\n", re.MULTILINE)
+_LINK = re.compile(rb"^CONECT[^\n]*\n", re.MULTILINE)
+_MODEL = re.compile(rb"^MODEL ", re.MULTILINE)
+_NEXT = re.compile(rb"\s*(?:ATOM|HETATM|TITLE|REMARK|CRYST1|M(?:O(?:D(?:E(?:L)?)?)?)?\Z)")
 _CLOCK = re.compile(rb"\bt=\s*([-+.\deE]+)")
 
 
@@ -34,8 +36,9 @@ class PDB(Format):
     suffixes = (".pdb", ".ent")
 
     def scan(self, path: Path) -> Scan:
-        walk = _Walk(map_bytes(path).data)
-        walk.run()
+        with Lines(path) as lines:
+            walk = _Walk(lines)
+            walk.run()
         if not walk.frames and walk.damage is None:
             raise not_this_format(path, self.name, "it has no ATOM record")
         keep = walk.keep
@@ -70,13 +73,13 @@ class PDB(Format):
         return Frames(xyz, scan.layout["box"][rows] if scan.has_box else None)
 
     def topology(self, path: Path) -> mdtraj.Topology | None:
-        data = map_bytes(path).data
-        walk = _Walk(data)
-        walk.run(first_only=True)
-        if not walk.frames:
-            return None
-        begin, end = walk.frames[0]
-        lines = bytes(data[begin:end]).splitlines(keepends=True)
+        with Lines(path) as file:
+            walk = _Walk(file)
+            walk.run(first_only=True)
+            if not walk.frames:
+                return None
+            lines = file.read(*walk.frames[0]).splitlines(keepends=True)
+            links = dict.fromkeys(link for _, block in file.blocks() for link in _LINK.findall(block))
         atoms = [number for number, line in enumerate(lines) if line[:6] in (b"ATOM  ", b"HETATM")]
         drop = set(atoms) - {atoms[i] for i in walk.keep}
         body = [
@@ -84,7 +87,6 @@ class PDB(Format):
             for number, line in enumerate(lines)
             if number not in drop and line[:3] in (b"ATO", b"HET", b"TER")
         ]
-        links = re.findall(rb"^CONECT[^\n]*\n", data, re.MULTILINE)
         text = b"".join([b"MODEL        1\n", *body, b"ENDMDL\n", *links, b"END\n"])
         return load_text_topology(text, ".pdb", path)
 
@@ -97,8 +99,8 @@ def _plain(line: bytes) -> bytes:
 class _Walk:
     """One pass over the records that open and close models."""
 
-    def __init__(self, data: memoryview) -> None:
-        self.data = data
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
         self.frames: list[tuple[int, int]] = []
         self.times: list[float | None] = []
         self.boxes: list[tuple[float, ...] | None] = []
@@ -107,47 +109,60 @@ class _Walk:
         self.damage: Damage | None = None
         self._time: float | None = None
         self._box: tuple[float, ...] | None = None
+        self._begin, self._model, self._closed, self._count = 0, False, False, 0
 
     def run(self, first_only: bool = False) -> None:
-        begin, model, closed = 0, False, 0
-        for match in _RECORD.finditer(self.data):
-            word = match[0][:6]
-            if word == b"CRYST1":
-                self._box = _cell(match[0])
-            elif word[:5] == b"TITLE":
-                clock = _CLOCK.search(match[0])
-                self._time = float(clock[1]) if clock else self._time
-            elif word == b"MODEL ":
-                if model and not self._close(begin, match.start(), "a model begins before it ends"):
+        whole = 0
+        for start, block in self.lines.blocks():
+            done = 0
+            for match in _RECORD.finditer(block):
+                self._count += _count(block, done, match.start())
+                if not self._record(match, start):
                     return
-                begin, model = match.start(), True
-            elif word == b"ENDMDL" or not model:
-                if not self._close(begin, match.start()):
+                done = match.end()
+                if first_only and self.frames:
                     return
-                begin, model, closed = match.end(), False, match.end()
-            if first_only and self.frames:
-                return
-        rest = bytes(self.data[begin:])
-        if model or (self.frames and re.match(rb"\s*(ATOM|HETATM|TITLE|REMARK|CRYST1|M(O(D(E(L)?)?)?)?\Z)", rest)):
-            size = len(self.data)
+            self._count += _count(block, done, len(block))
+            whole = start + block.rfind(b"\n") + 1
+        begin, size = self._begin, self.lines.size
+        rest = next((block for _, block in self.lines.blocks(begin) if block.strip()), b"")
+        if self._model or (self.frames and _NEXT.match(rest)):
             self.damage = Damage("torn", len(self.frames), begin, size - begin, 1, "its end is missing")
-        elif not closed:
-            self._close(begin, len(self.data) if rest.endswith(b"\n") else begin + rest.rfind(b"\n") + 1)
+        elif not self._closed:
+            self._close(begin, whole)
+
+    def _record(self, match: re.Match[bytes], start: int) -> bool:
+        """Take a record of a block that begins at byte ``start``; False where nothing behind it is of use."""
+        word, first, last = match[0][:6], start + match.start(), start + match.end()
+        if word == b"CRYST1":
+            self._box = _cell(match[0])
+        elif word[:5] == b"TITLE":
+            clock = _CLOCK.search(match[0])
+            self._time = float(clock[1]) if clock else self._time
+        elif word == b"MODEL ":
+            if self._model and not self._close(self._begin, first, "a model begins before it ends"):
+                return False
+            self._begin, self._model, self._count = first, True, 0
+        elif word == b"ENDMDL" or not self._model:
+            if not self._close(self._begin, first):
+                return False
+            self._begin, self._model, self._closed, self._count = last, False, True, 0
+        return True
 
     def _close(self, begin: int, end: int, fault: str = "") -> bool:
         """Take a frame; False where it does not fit the first one."""
-        lines = _ATOM.findall(self.data[begin:end])
-        if not lines:
+        if not self._count:
             return True
         if self.n_lines < 0 and not fault:
+            lines = _ATOM.findall(self.lines.read(begin, end))
             self.n_lines = len(lines)
             keys: list[tuple[bytes, ...]] = [(line[12:16], line[17:27]) for line in lines]
             self.keep = np.array(first_locations(keys, [line[16:17] for line in lines]), np.int64)
-        if len(lines) != self.n_lines or fault:
-            fault = fault or f"it has {len(lines)} lines of atoms, the first frame has {self.n_lines}"
-            rest = len(self.data) - begin
+        if self._count != self.n_lines or fault:
+            fault = fault or f"it has {self._count} lines of atoms, the first frame has {self.n_lines}"
+            rest = self.lines.size - begin
             mean = max(1, begin // max(1, len(self.frames)))
-            last = not re.search(rb"^MODEL ", self.data[end:], re.MULTILINE)
+            last = not any(_MODEL.search(block) for _, block in self.lines.blocks(end))
             lost = 1 if last else max(1, round(rest / mean))
             self.damage = Damage("torn" if last else "corrupt", len(self.frames), begin, rest, lost, fault)
             return False
@@ -156,6 +171,11 @@ class _Walk:
         self.boxes.append(self._box)
         self._time = None
         return True
+
+
+def _count(block: bytes, begin: int, end: int) -> int:
+    """How many lines of atoms lie between two bytes of a block."""
+    return len(_ATOM.findall(block, begin, end))
 
 
 def _cell(line: bytes) -> tuple[float, ...] | None:
