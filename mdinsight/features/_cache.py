@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import logging
+import mmap
 import os
 import re
 import shutil
@@ -26,7 +27,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mdinsight.errors import ParameterError
+from mdinsight.features._checksum import checksums
 from mdinsight.files import cache_folder
+from mdinsight.parallel import Workers, ordered_map
 
 _log = logging.getLogger(__name__)
 
@@ -39,12 +42,15 @@ LIMIT = 10_000_000_000
 _MAPPED_FROM = 16_000_000
 """A mapped file keeps a descriptor open, so small ones are read: at most LIMIT / 16 MB are open."""
 _CHECKED_BYTES = 1 << 18
+_TOGETHER = 1 << 24
+"""Bytes that a thread verifies at a time."""
 _SPARE = 1 << 30
 """Bytes that are left free on the disk."""
 _ABANDONED = 86_400.0
 """Seconds after which what stands under a temporary name, untouched, was left by a process that was killed."""
 _TRAILER = struct.Struct("<8sQQI")
-_MAGIC = b"mdinsgt2"
+_TABLE = np.dtype("<u8")
+_MAGIC = b"mdinsgt3"
 _UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 
@@ -97,12 +103,26 @@ class Cache:
         return _attempt(self.file(key), lambda path: _open(path, shape, np.float32, lambda *_: True)) is not None
 
     def rows(self, key: str, shape: tuple[int, int], start: int, stop: int) -> np.ndarray | None:
-        """Rows of the float32 array of a key, verified; None where they are not there."""
-        return read_rows(self.file(key), shape, start, stop)
+        """Rows of the float32 array of a key, verified, in memory of their own; None where they are not there."""
+        found = read_rows(self.file(key), shape, start, stop)
+        return None if found is None else found.copy()
 
-    def get(self, key: str, shape: tuple[int, int], dtype: type = np.float32) -> np.ndarray | None:
-        """The array of a key if it is there, of this shape, and whole; a large one is mapped."""
-        return _attempt(self.file(key), lambda path: _open(path, shape, dtype, _read_all))
+    def get(
+        self, key: str, shape: tuple[int, int], dtype: type = np.float32, workers: Workers = 1
+    ) -> np.ndarray | None:
+        """The array of a key if it is there, of this shape, and whole, which threads look at; a large one is mapped."""
+
+        def read(descriptor: int, begin: int, checked: int, known: np.ndarray) -> np.ndarray:
+            array = _mapped(descriptor, begin, shape, dtype)
+            array = array if array.nbytes >= _MAPPED_FROM else array.copy()
+            step = max(1, _TOGETHER // max(1, array[:checked].nbytes))
+            many = workers if len(known) > step else 1
+            parts = range(0, len(known), step)
+            for _ in ordered_map(lambda i: _verify(array[i * checked :], checked, known[i : i + step]), parts, many):
+                pass
+            return array
+
+        return _attempt(self.file(key), lambda path: _open(path, shape, dtype, read))
 
     def put(self, key: str, array: np.ndarray) -> None:
         """Keep an array, whole or not at all."""
@@ -191,10 +211,10 @@ class Writer:
 
     def __init__(self, cache: Cache, path: Path, target: Target, rows: int) -> None:
         self._cache, self._path, self.target, self._rows = cache, path, target, rows
-        self._checksums: dict[int, list[int]] = {}
+        self._checksums: dict[int, np.ndarray] = {}
         self._done = 0
 
-    def done(self, start: int, checksums: list[int] | OSError | None) -> None:
+    def done(self, start: int, checksums: np.ndarray | OSError | None) -> None:
         """Take what :func:`write_rows` gave for the rows from ``start`` on."""
         if isinstance(checksums, OSError):
             self._cache.give_up(checksums)
@@ -207,9 +227,8 @@ class Writer:
         name, begin, row_bytes, checked = self.target
         try:
             if self._done == -(-self._rows // checked):
-                table = np.array(
-                    [c for start in sorted(self._checksums) for c in self._checksums[start]], "<u4"
-                ).tobytes()
+                found = np.concatenate([self._checksums[start] for start in sorted(self._checksums)])
+                table = found.astype(_TABLE).tobytes()
                 size = self._rows * row_bytes
                 with open(name, "r+b") as handle:
                     handle.seek(begin + size)
@@ -224,16 +243,15 @@ class Writer:
                 os.unlink(name)
 
 
-def write_rows(target: Target, start: int, rows: np.ndarray) -> list[int] | OSError | None:
+def write_rows(target: Target, start: int, rows: np.ndarray) -> np.ndarray | OSError | None:
     """Write rows of an entry from ``start`` on, by whoever has them.
 
     Returns
     -------
-    list of int, OSError or None
+    ndarray of uint64, OSError or None
         The checksums; what failed; None where the file is not there, as on another machine.
     """
     rows = np.ascontiguousarray(rows)
-    checked = target.checked_rows
     try:
         descriptor = os.open(target.path, os.O_WRONLY)
     except OSError:
@@ -247,24 +265,21 @@ def write_rows(target: Target, start: int, rows: np.ndarray) -> list[int] | OSEr
         return error
     finally:
         os.close(descriptor)
-    return [zlib.crc32(rows[i : i + checked].data) for i in range(0, len(rows), checked)]
+    return checksums(rows, target.checked_rows)
 
 
 def read_rows(path: Path, shape: tuple[int, int], start: int, stop: int) -> np.ndarray | None:
-    """Rows of a float32 entry, verified; None where they are not there. What does not match is removed."""
+    """Rows of a float32 entry, verified; None where they are not there. What does not match is removed.
 
-    def read(descriptor: int, begin: int, checked: int, checksums: np.ndarray, path: Path) -> np.ndarray:
+    They are those of the mapped file, which stays open as long as they are held.
+    """
+
+    def read(descriptor: int, begin: int, checked: int, known: np.ndarray) -> np.ndarray:
         first, last = start // checked, -(-stop // checked)
         low, high = first * checked, min(last * checked, shape[0])
-        out = np.empty((high - low, shape[1]), np.float32)
-        data, place = out.data.cast("B"), begin + low * shape[1] * 4
-        while data:
-            count = os.preadv(descriptor, [data], place)
-            if count == 0:
-                raise ValueError("it ends early")
-            data, place = data[count:], place + count
-        _verify(out, checked, checksums[first:last])
-        return out[start - low : stop - low]
+        found = _mapped(descriptor, begin + low * shape[1] * 4, (high - low, shape[1]), np.float32)
+        _verify(found, checked, known[first:last])
+        return found[start - low : stop - low]
 
     return _attempt(path, lambda path: _open(path, shape, np.float32, read))
 
@@ -292,7 +307,7 @@ def _attempt(path: Path, read: Callable[[Path], np.ndarray | bool]) -> np.ndarra
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: type, use: Callable[..., np.ndarray | bool]) -> np.ndarray | bool:
-    """Call ``use(descriptor, first byte, rows a checksum, checksums, path)`` on an entry that has a whole end."""
+    """Call ``use(descriptor, first byte, rows a checksum, checksums)`` on an entry that has a whole end."""
     header = _header(shape, np.dtype(dtype))
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     with path.open("rb", buffering=0) as handle:
@@ -304,22 +319,22 @@ def _open(path: Path, shape: tuple[int, ...], dtype: type, use: Callable[..., np
         table = os.pread(descriptor, end - len(header) - size - _TRAILER.size, len(header) + size)
         if magic != _MAGIC or length != size or zlib.crc32(table) != checksum:
             raise ValueError("it is not whole")
-        if os.pread(descriptor, len(header), 0) != header or len(table) != 4 * -(-shape[0] // checked):
+        if os.pread(descriptor, len(header), 0) != header or len(table) != _TABLE.itemsize * -(-shape[0] // checked):
             raise ValueError(f"it does not hold {np.dtype(dtype)} of shape {shape}")
-        return use(descriptor, len(header), checked, np.frombuffer(table, "<u4"), path)
+        return use(descriptor, len(header), checked, np.frombuffer(table, _TABLE))
 
 
-def _read_all(descriptor: int, begin: int, checked: int, checksums: np.ndarray, path: Path) -> np.ndarray:
-    mapped = np.load(path, mmap_mode="c")
-    array = mapped if mapped.nbytes >= _MAPPED_FROM else np.array(mapped)
-    _verify(array, checked, checksums)
-    return array.view(np.ndarray)
+def _mapped(descriptor: int, begin: int, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array out of an open file; what is written to it stays in memory."""
+    page = begin // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+    count = int(np.prod(shape))
+    held = mmap.mmap(descriptor, begin - page + count * np.dtype(dtype).itemsize, access=mmap.ACCESS_COPY, offset=page)
+    return np.frombuffer(held, dtype, count, begin - page).reshape(shape)
 
 
-def _verify(rows: np.ndarray, checked: int, checksums: np.ndarray) -> None:
-    for i, checksum in enumerate(checksums.tolist()):
-        if zlib.crc32(rows[i * checked : (i + 1) * checked].data) != checksum:
-            raise ValueError("its checksum does not match")
+def _verify(rows: np.ndarray, checked: int, known: np.ndarray) -> None:
+    if not np.array_equal(checksums(rows[: checked * len(known)], checked), known):
+        raise ValueError("its checksum does not match")
 
 
 @lru_cache(64)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mdinsight.features._base import Definition
+from mdinsight.features._cache import Cache
 from mdinsight.features._stream import FeatureStream, Files, open_cache
-from mdinsight.parallel import Workers
+from mdinsight.parallel import Workers, cores, ordered_map
 from mdinsight.passes import Collected, Shortened
 from mdinsight.progress import Progress
 from mdinsight.series import TimeSeries
+
+_WORTH_THREADS = 1 << 24
+"""Bytes in the cache that are looked at by more than one thread."""
 
 
 def transform(
@@ -33,8 +38,7 @@ def load(stream: FeatureStream) -> TimeSeries:
     store = stream.store
     arrays: list[np.ndarray | None] = [None] * len(stream)
     if store is not None:
-        for i, key in enumerate(stream.keys):
-            arrays[i] = store.get(key, (stream.files.trajectories[i].n_frames, stream.n_columns))
+        arrays = _kept(stream, store)
     missing = [i for i, array in enumerate(arrays) if array is None]
     if missing:
         rows = Collected(stream.lengths, stream.n_columns, np.float32, missing)
@@ -50,3 +54,18 @@ def load(stream: FeatureStream) -> TimeSeries:
             arrays[i] = rows.arrays[i]
     found = [array for array in arrays if array is not None]
     return TimeSeries(found, stream.dt, stream.columns, stream.origins, stream.definition, check_finite=False)
+
+
+def _kept(stream: FeatureStream, store: Cache) -> list[np.ndarray | None]:
+    """What is in the cache: file beside file where there are many, else parts of a file beside each other."""
+    keys = stream.keys
+    shapes = [(trajectory.n_frames, stream.n_columns) for trajectory in stream.files.trajectories]
+    workers = None if isinstance(stream.files.workers, Executor) else stream.files.workers
+    if cores() == 1 or 4 * stream.n_columns * sum(stream.lengths) < _WORTH_THREADS:
+        workers = 1
+    many = len(stream) > 1
+
+    def get(i: int) -> np.ndarray | None:
+        return store.get(keys[i], shapes[i], workers=1 if many else workers)
+
+    return list(ordered_map(get, range(len(keys)), workers if many else 1))

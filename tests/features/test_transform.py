@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from mdinsight.features import (
     Positions,
     RadiusOfGyration,
     Torsions,
+    _checksum,
     clear_cache,
 )
 from mdinsight.features._cache import Cache
@@ -226,10 +228,47 @@ def test_large_results_are_mapped(tmp_path):
     array = np.arange(5_000_000, dtype=np.float32).reshape(-1, 5)
     cache.put("a" * 64, array)
     found = cache.get("a" * 64, array.shape)
-    assert isinstance(found.base, np.memmap) and type(found) is np.ndarray
+    holder = found
+    while isinstance(holder, np.ndarray):
+        holder = holder.base
+    assert isinstance(memoryview(holder).obj, mmap.mmap) and type(found) is np.ndarray
     np.testing.assert_array_equal(found, array)
     found[0, 0] = 7  # a copy on write: the file stays as it is
     assert cache.get("a" * 64, array.shape)[0, 0] == 0
+
+
+def test_no_byte_of_an_entry_can_change_unseen(tmp_path):
+    cache, rng = Cache(tmp_path), np.random.default_rng(11)
+    array = rng.normal(size=(1500, 131)).astype(np.float32)
+    cache.put("a" * 64, array)
+    file = cache.file("a" * 64)
+    whole = file.read_bytes()
+    for place in rng.integers(len(whole), size=300).tolist():
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        file.write_bytes(damaged)
+        assert cache.get("a" * 64, array.shape) is None and not file.exists()
+    for start, stop in ((0, 1500), (700, 701), (1499, 1500), (40, 1200)):
+        file.write_bytes(whole)
+        np.testing.assert_array_equal(cache.rows("a" * 64, array.shape, start, stop), array[start:stop])
+        file.write_bytes(whole[:128] + bytes(len(whole) - 128 - 20_000) + whole[-20_000:])  # zeros, as of a lost page
+        assert cache.rows("a" * 64, array.shape, start, stop) is None
+
+
+@pytest.mark.parametrize(("rows", "columns", "dtype"), [(1, 1, np.float32), (3, 2047, np.float32), (7, 5, np.float64)])
+def test_checksums_follow_their_definition(rows, columns, dtype):
+    array = np.random.default_rng(rows).normal(size=(rows, columns)).astype(dtype)
+    words, each = array.view(np.uint32).ravel().tolist(), 2 * columns * array.itemsize // 4
+    key, expected = _checksum._KEY.tolist(), []
+    for begin in range(0, len(words), each):
+        part, value = words[begin : begin + each], 0
+        for at in range(0, len(part), 2048):
+            block = (part[at : at + 2048] + [0] * 2048)[:2048]
+            pairs = zip(block[:1024], block[1024:], key[:1024], key[1024:], strict=True)
+            total = sum(((a + k) % 2**32) * ((b + m) % 2**32) for a, b, k, m in pairs)
+            value = (value * int(_checksum._AT) + total) % 2**64
+        expected.append(value)
+    assert _checksum.checksums(array, 2).tolist() == expected
 
 
 def test_cache_keeps_to_its_limit_and_drops_what_was_not_used(tmp_path):
