@@ -73,6 +73,8 @@ def cut(times: np.ndarray | None, frames: range, error: float, numbers: np.ndarr
     if times is None or len(frames) < 2:
         return Cut((Piece(frames, None),))
     used = times[frames.start : frames.stop]
+    if _plainly_even(used, error, None if numbers is None else numbers[frames.start : frames.stop]):
+        return Cut((Piece(frames, _step(used, error), _slack(used, error)),))
     steps = np.diff(used)
     noise = _noise(used, error)
     if (np.abs(steps) <= noise).all() and abs(used[-1] - used[0]) <= noise.max():
@@ -85,8 +87,7 @@ def cut(times: np.ndarray | None, frames: range, error: float, numbers: np.ndarr
         rows = kept[first:after]
         stride = int(rows[1] - rows[0]) if len(rows) > 1 else 1
         span = range(frames.start + int(rows[0]), frames.start + int(rows[-1]) + 1, stride)
-        slack = 4.0 * error * float(np.abs(used[rows]).max()) / max(1, len(rows) - 1)
-        pieces.append(Piece(span, _step(used[rows], error), slack))
+        pieces.append(Piece(span, _step(used[rows], error), _slack(used[rows], error)))
     breaks = []
     for left, right in itertools.pairwise(pieces):
         end, begin = float(times[left.frames[-1]]), float(times[right.frames[0]])
@@ -96,6 +97,23 @@ def cut(times: np.ndarray | None, frames: range, error: float, numbers: np.ndarr
             continue  # only a repeated frame stood between them
         breaks.append(Break(right.frames[0], end, begin))
     return Cut(tuple(pieces), tuple(breaks), tuple(int(i) + frames.start for i in np.flatnonzero(same)))
+
+
+def _plainly_even(times: np.ndarray, error: float, numbers: np.ndarray | None) -> bool:
+    """Whether the steps are so alike, and so much larger than the noise of the times, that there can be no gap."""
+    steps = np.diff(times)
+    least, most = float(steps.min()), float(steps.max())
+    noise = 4.0 * error * float(max(abs(times[0]), abs(times[-1]))) + 1e-12
+    if not (least > 0.0 and most - least < 0.2 * TOLERANCE * least and noise < 0.5 * least):
+        return False
+    if numbers is None:
+        return True
+    jumps = np.diff(numbers)  # of the frames' numbers: where they wrap around, the jump is another one
+    return bool((jumps == jumps[0]).all())
+
+
+def _slack(times: np.ndarray, error: float) -> float:
+    return 4.0 * error * float(np.abs(times).max()) / max(1, len(times) - 1)
 
 
 def _noise(times: np.ndarray, error: float) -> np.ndarray:
