@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,21 @@ def cache_folder() -> Path:
     """Where results are kept: ``MDINSIGHT_CACHE``, or the user's cache folder."""
     given = os.environ.get("MDINSIGHT_CACHE")
     return Path(given) if given else Path(platformdirs.user_cache_dir("mdinsight")) / "features"
+
+
+def index_folder(cache: Path | None = None) -> Path:
+    """Where the indices of trajectory files are kept, in the cache folder or in another one."""
+    return (cache or cache_folder()) / "xtc-index"
+
+
+def discard(folder: Path) -> int:
+    """Remove a folder with all that is in it; gives the bytes that its files took. It need not exist."""
+    size = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):  # somebody else removes it as well
+            size += file.stat().st_size if file.is_file() else 0
+    shutil.rmtree(folder, ignore_errors=True)
+    return size
 
 
 @contextmanager

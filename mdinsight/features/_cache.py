@@ -28,7 +28,7 @@ import numpy as np
 
 from mdinsight.errors import ParameterError
 from mdinsight.features._checksum import checksums
-from mdinsight.files import cache_folder
+from mdinsight.files import cache_folder, discard, index_folder
 from mdinsight.parallel import Workers, ordered_map
 
 _log = logging.getLogger(__name__)
@@ -74,12 +74,13 @@ def cache_limit() -> int:
 
 
 def clear_cache(path: str | os.PathLike[str] | None = None) -> int:
-    """Remove all cached results; returns the number of bytes freed."""
-    folder = _versioned(Path(path) if path is not None else cache_folder()).parent
+    """Remove all cached results, and the indices of large XTC files; returns the number of bytes freed."""
+    root = Path(path) if path is not None else cache_folder()
+    folder = _versioned(root).parent
     size = sum(entry[1] for entry in _entries(folder))
     for version in folder.glob("v*"):
         shutil.rmtree(version, ignore_errors=True)
-    return size
+    return size + discard(index_folder(root))
 
 
 def _versioned(folder: Path) -> Path:

@@ -10,6 +10,7 @@ import mdtraj
 import numpy as np
 import pytest
 
+from mdinsight.features import clear_cache
 from mdinsight.trajectories._formats import _xtc_index as index
 from mdinsight.trajectories._formats.xtc import XTC
 
@@ -182,6 +183,16 @@ def test_the_folder_is_bounded(copy, cache, monkeypatch):
         XTC().scan(link)
     assert len(list(index.index_file(copy).parent.iterdir())) == 2
     assert index.index_file(link).exists()
+
+
+def test_clearing_the_cache_removes_the_indices_too(copy, cache):
+    expected = XTC().scan(copy)
+    file = index.index_file(copy)
+    size = file.stat().st_size
+    assert clear_cache() == size and not file.exists() and not list(cache.rglob("*.*"))
+    assert clear_cache() == 0
+    check_same(XTC().scan(copy), expected)
+    assert file.stat().st_size == size
 
 
 def test_many_processes_at_once(copy, cache):

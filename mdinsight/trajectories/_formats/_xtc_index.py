@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from mdinsight.errors import OutputError, TrajectoryError
-from mdinsight.files import atomic, cache_folder
+from mdinsight.files import atomic, index_folder
 from mdinsight.trajectories._formats import _xtc_walk as walk
 
 _log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def _walk(path: Path, descriptor: int, size: int, n_atoms: int, known: Found | N
 def index_file(path: Path) -> Path:
     """Where the index of a file is kept."""
     name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()
-    return cache_folder() / "xtc-index" / f"{name}.idx"
+    return index_folder() / f"{name}.idx"
 
 
 def _kept(path: Path, status: os.stat_result, descriptor: int, n_atoms: int) -> Found | None:
