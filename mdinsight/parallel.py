@@ -21,12 +21,31 @@ R = TypeVar("R")
 _WIDE = 1000
 
 Workers = int | Executor | None
-"""A number of threads (None: one a core; 1: no thread at all), or an executor."""
+"""A number of threads (None: one a core; 1: no thread at all, also where files are read), or an executor."""
 
 
 def cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_held = threading.local()
+
+
+@contextmanager
+def held_to(workers: Workers) -> Iterator[None]:
+    """This thread uses one core while the block runs, if ``workers`` is 1: what asks :func:`is_held` starts no threads."""
+    before = is_held()
+    _held.alone = before or workers == 1
+    try:
+        yield
+    finally:
+        _held.alone = before
+
+
+def is_held() -> bool:
+    """Whether this thread is to use one core."""
+    return bool(getattr(_held, "alone", False))
 
 
 def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: Workers = None, ahead: int = 2) -> Iterator[R]:
@@ -38,7 +57,10 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: Workers
     if isinstance(workers, int) and (isinstance(workers, bool) or workers < 1):
         raise ParameterError(f"workers={workers!r} is not a number of workers; give at least 1, or None for one a core")
     if workers == 1:
-        yield from map(function, items)
+        for item in items:
+            with held_to(1):
+                result = function(item)
+            yield result
         return
     if isinstance(workers, Executor):
         yield from _pump(function, items, workers, ahead * _width(workers))

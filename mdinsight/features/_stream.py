@@ -22,7 +22,7 @@ from mdinsight.features._bound import Bound, bind_all
 from mdinsight.features._cache import Cache, Writer, result_key
 from mdinsight.features._function import Function
 from mdinsight.features._tasks import Done, FeatureSet, Job, Plan, Union, compute, run_jobs, run_jobs_elsewhere
-from mdinsight.parallel import Parcel, Workers, one_thread, ordered_map
+from mdinsight.parallel import Parcel, Workers, held_to, one_thread, ordered_map
 from mdinsight.passes import Consumer, Piece, Shortened, grid, rows_of_a_piece
 from mdinsight.progress import Progress, track
 from mdinsight.series import Rows, TimeSeries
@@ -98,7 +98,8 @@ class FeatureStream(Rows):
             None if self.store is None else self.store.rows(self.keys[trajectory], self._shape(trajectory), start, stop)
         )
         if found is None:
-            found = compute(self.files.trajectories[trajectory], bound, start, stop, self.files.chunk)
+            with held_to(self.files.workers):
+                found = compute(self.files.trajectories[trajectory], bound, start, stop, self.files.chunk)
         return found
 
     def iter_chunks(self, size: int | None = None) -> Iterator[np.ndarray]:

@@ -204,7 +204,7 @@ def _scan(entries: Sequence[Entry], progress: Progress) -> list[Source]:
     named = [
         (entry.item, next(names) if isinstance(entry.item, Path) else f"object {i}") for i, entry in enumerate(entries)
     ]
-    found = ordered_map(_scan_one, named, workers=None if len(named) > 4 else 1)
+    found = ordered_map(_scan_one, named) if len(named) > 4 else map(_scan_one, named)
     return list(track(found, progress, total=len(named), desc="opening"))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from mdinsight import seeds
 from mdinsight.errors import ParameterError
-from mdinsight.parallel import ordered_map
+from mdinsight.parallel import held_to, is_held, ordered_map
 
 
 def slow_square(x):
@@ -46,6 +46,19 @@ def test_an_error_is_raised_and_nothing_hangs(workers):
     with pytest.raises(RuntimeError, match="five"):
         list(ordered_map(fail_at_five, range(100), workers))
     assert threading.active_count() == before
+
+
+def test_one_worker_is_told_to_the_function_and_to_nobody_else():
+    seen = []
+    for held in ordered_map(lambda _: is_held(), range(3), 1):
+        seen += [held, is_held()]
+    assert seen == [True, False] * 3
+    assert not any(ordered_map(lambda _: is_held(), range(3), 2))
+    with pytest.raises(ZeroDivisionError):
+        list(ordered_map(lambda x: 1 / x, [0], 1))
+    assert not is_held()
+    with held_to(1), held_to(None), ThreadPoolExecutor(1) as pool:
+        assert is_held() and not pool.submit(is_held).result()
 
 
 @pytest.mark.parametrize("workers", [0, -1, True])

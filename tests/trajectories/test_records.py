@@ -17,6 +17,7 @@ from scipy.io import netcdf_file
 
 import mdinsight as mdi
 from mdinsight.errors import FormatError, NonFiniteError
+from mdinsight.parallel import ordered_map
 from mdinsight.trajectories._formats import _base, format_of
 from mdinsight.trajectories._formats._base import box_from_cell, in_threads
 
@@ -196,6 +197,31 @@ def test_one_thread_and_many_read_the_same(tmp_path, monkeypatch):
     assert pieces[-1] == (0, 60)
     np.testing.assert_array_equal(read(tmp_path / "a.dcd", range(60), atoms).xyz, alone)
     np.testing.assert_array_equal(alone, xyz[:, atoms] * NM)
+
+
+def test_one_worker_is_one_core(formats, top, monkeypatch):
+    """Whoever asks for it reads in the thread that asks; everybody else on all cores."""
+    trajs = mdi.open(formats / "plain.dcd", top=top)
+    features = mdi.features.Distances([[0, 1], [2, 20]])
+    cut = []
+
+    def counted(work, items, workers):
+        cut.append(workers)
+        return ordered_map(work, items, workers)
+
+    monkeypatch.setattr(_base, "cores", lambda: 3)
+    monkeypatch.setattr(_base, "_LEAST", 1)
+    monkeypatch.setattr(_base, "ordered_map", counted)
+    alone = features.transform(trajs, workers=1, cache=False)
+    stream = features.stream(trajs, workers=1, cache=False)
+    np.testing.assert_array_equal(np.concatenate(list(stream.iter_chunks(7))), alone.concatenated())
+    mdi.cvs.PCA(dim=1).fit(stream)
+    assert cut == []
+    assert len(list(trajs.iter_chunks(10))) == 2 and cut == [3, 3]
+    trajs[0].read()
+    assert cut == [3, 3, 3]
+    np.testing.assert_array_equal(features.stream(trajs, cache=False).rows(0, 0, 20), alone[0])
+    assert cut == [3, 3, 3, 3]
 
 
 CUT = """

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 
 from mdinsight.errors import FormatError, TrajectoryError
-from mdinsight.parallel import cores, ordered_map
+from mdinsight.parallel import cores, is_held, ordered_map
 from mdinsight.words import counted
 
 _log = logging.getLogger(__name__)
@@ -169,10 +169,11 @@ def in_threads(work: Callable[[int, int], None], n_frames: int, n_bytes: int) ->
     """``work(first, last)`` for all frames: cut over the cores, or in one piece where that is better.
 
     It is in one piece where the caller is a worker itself (any thread but the main one, any process that another one
-    started), as the others have work of their own; and where it is little, ``n_bytes`` of what is read and written. The work
-    must hold no interpreter lock. The first exception in the order of the frames is raised.
+    started), as the others have work of their own; where ``workers=1`` was asked for; and where it is little, ``n_bytes`` of
+    what is read and written. The work must hold no interpreter lock. The first exception in the order of the frames is raised.
     """
-    alone = threading.current_thread() is not threading.main_thread() or multiprocessing.parent_process() is not None
+    worker = threading.current_thread() is not threading.main_thread() or multiprocessing.parent_process() is not None
+    alone = worker or is_held()
     count = 1 if alone else min(cores(), n_bytes // _LEAST, n_frames)
     if count < 2:
         work(0, n_frames)
