@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from types import FrameType
+
 
 class MdinsightError(Exception):
     """Base of every error that mdinsight raises on purpose; the command line prints its message and no traceback."""
@@ -111,3 +115,16 @@ class DataWarning(MdinsightWarning):
 
 class StatisticsWarning(MdinsightWarning):
     """An estimate was made, but something it rests on does not hold."""
+
+
+_BETWEEN = {"mdinsight", "openmm", "tqdm", *sys.stdlib_module_names}
+"""What may stand between the user's line and the place that warns."""
+
+
+def warn_user(message: str, category: type[MdinsightWarning]) -> None:
+    """A warning that names the user's line, however many calls lie between."""
+    level = 2
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level if frame else 2)  # in a thread of a pool there is no such line

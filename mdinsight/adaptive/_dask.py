@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 
 from mdinsight._version import __version__
 from mdinsight._worker import look, unseen
-from mdinsight.errors import MdinsightWarning, ParameterError, WorkerError
+from mdinsight.errors import MdinsightWarning, ParameterError, WorkerError, warn_user
 
 _PATIENCE = 5.0  # s
 
@@ -99,9 +98,8 @@ def _ask_workers(client: Any, folder: Path | None) -> None:
         if not seen and folder is not None:
             raise WorkerError(unseen(host, folder))
         if version != __version__:
-            warnings.warn(
+            warn_user(
                 f"the Dask worker {worker} on {host} has mdinsight {version}, this process {__version__}; a run can only be "
                 "repeated with one version",
                 MdinsightWarning,
-                stacklevel=4,
             )

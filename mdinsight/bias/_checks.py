@@ -8,7 +8,6 @@ import numbers
 import os
 import re
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ import numpy as np
 
 from mdinsight.bias._definitions import Fixed, Potential
 from mdinsight.bias._force import NAME
-from mdinsight.errors import BiasError, DataWarning, MdinsightError, ParameterError, TopologyError
+from mdinsight.errors import BiasError, DataWarning, MdinsightError, ParameterError, TopologyError, warn_user
 from mdinsight.files import write_text
 from mdinsight.units import GAS_CONSTANT
 
@@ -231,11 +230,10 @@ def _thermostat(simulation: Any, wanted: float) -> None:
                 f"the integrator runs at {kelvin:g} K, the bias was made for {wanted:g} K; give both the same"
             )
     if not found:
-        warnings.warn(
+        warn_user(
             f"no thermostat was found, so nothing holds the temperature at the {wanted:g} K that the bias was made for; "
             "use an integrator such as LangevinMiddleIntegrator",
             DataWarning,
-            stacklevel=4,
         )
 
 

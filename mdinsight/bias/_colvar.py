@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from mdinsight.bias._hills import Hills
 from mdinsight.bias._plumed_files import PathLike, Table, as_paths, read_table, require
 from mdinsight.bias._trace import Trace
-from mdinsight.errors import DataWarning, FormatError, SelectionError
+from mdinsight.errors import DataWarning, FormatError, SelectionError, warn_user
 from mdinsight.series import Column, Origin, TimeSeries
 from mdinsight.words import counted, some
 
@@ -161,11 +160,10 @@ def _offset(table: Table, labels: Sequence[str], temperature: Any, hills: Hills 
             before = np.searchsorted(hills.time, table.column("time"), side="left")
             total += np.append(0.0, hills.offsets(temperature))[before]
         else:
-            warnings.warn(
+            warn_user(
                 f"{table.path}: {label}.rct is not there, so c(t) is taken as zero and frames of different times cannot be "
                 "weighed together; print it (CALC_RCT), or give hills=read_hills(...)",
                 DataWarning,
-                stacklevel=3,
             )
     return total
 
@@ -180,9 +178,8 @@ def whole_run(table: Table) -> Table:
     after = np.minimum.accumulate(time[::-1])[::-1]
     keep = np.append(time[:-1] < after[1:], True)
     if not keep.all():
-        warnings.warn(
+        warn_user(
             f"{table.path}: {counted(int((~keep).sum()), 'row')} left out, as they were computed again after a restart",
             DataWarning,
-            stacklevel=4,
         )
     return table._replace(rows=table.rows[keep], restarts=table.restarts[keep])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mdinsight.errors import DataWarning, FormatError, NonFiniteError, ParameterError, SelectionError
+from mdinsight.errors import DataWarning, FormatError, NonFiniteError, ParameterError, SelectionError, warn_user
 from mdinsight.files import write_text
 from mdinsight.words import counted, some
 
@@ -143,10 +142,9 @@ class _Reader:
         if not self.fields:
             raise FormatError(f"{self.path} has no line '#! FIELDS'; it is no table of PLUMED")
         if self.torn:
-            warnings.warn(
+            warn_user(
                 f"{self.path}: {counted(len(self.torn), 'torn line')} left out (line {some(self.torn)}); a run was killed there",
                 DataWarning,
-                stacklevel=5,
             )
         try:
             rows = np.loadtxt(self.texts, ndmin=2) if self.texts else np.zeros((0, len(self.fields)))
@@ -252,11 +250,10 @@ def _warn_if_coarse(
         worst = max(worst, float(np.abs(_evaluated(states, middle)[0] - spline).max()))
         stride *= len(axis)
     if worst > _COARSE:
-        warnings.warn(
+        warn_user(
             f"{path}: between its points the grid misses the bias by up to {worst:.2g} kJ/mol, as the bias is narrow for its "
             "range; go on from HILLS instead, or bias fewer coordinates",
             DataWarning,
-            stacklevel=6,
         )
 
 

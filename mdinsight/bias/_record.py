@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ from mdinsight.bias._live import State
 from mdinsight.bias._metadynamics import MetadynamicsState
 from mdinsight.bias._offsets import offsets
 from mdinsight.bias._trace import Trace
-from mdinsight.errors import BiasError, StatisticsWarning
+from mdinsight.errors import BiasError, StatisticsWarning, warn_user
 
 
 class Recorder:
@@ -62,7 +61,7 @@ class Recorder:
             try:
                 self._reweighted = trace.replace(offset=offsets(trace, states))
             except BiasError as error:  # hills that other processes made long before they were known here
-                warnings.warn(f"{error}; c(t) is as it was recorded", StatisticsWarning, stacklevel=3)
+                warn_user(f"{error}; c(t) is as it was recorded", StatisticsWarning)
                 self._reweighted = trace
             self._seen = (len(trace), hills)
         return self._reweighted

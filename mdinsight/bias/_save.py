@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from mdinsight.bias._model import BiasModel
 from mdinsight.bias._shared import who
 from mdinsight.bias._trace import Trace
-from mdinsight.errors import BiasError, DataWarning
+from mdinsight.errors import BiasError, DataWarning, warn_user
 from mdinsight.records import Model, Record
 
 if TYPE_CHECKING:
@@ -119,11 +118,10 @@ def restore_md(walkers: Sequence[Any], states: Sequence[MDState]) -> None:
         else:
             why = f"it was made by OpenMM {state.version} on {state.platform}"
         if why:
-            warnings.warn(
+            warn_user(
                 f"walker {number}: OpenMM's checkpoint cannot be used here ({why}); it goes on from the same positions and "
                 "velocities with other random numbers",
                 DataWarning,
-                stacklevel=4,
             )
             walker.context.setPeriodicBoxVectors(*state.box)
             walker.context.setPositions(state.positions)

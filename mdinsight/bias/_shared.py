@@ -16,7 +16,6 @@ import hashlib
 import json
 import logging
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ import numpy as np
 from mdinsight.bias import _deposit_file as files
 from mdinsight.bias._claim import Claim
 from mdinsight.bias._deposit_file import DepositFile, Entry
-from mdinsight.errors import BiasError, DataWarning, FormatError, NonFiniteError, ParameterError
+from mdinsight.errors import BiasError, DataWarning, FormatError, NonFiniteError, ParameterError, warn_user
 from mdinsight.files import write_text
 
 if TYPE_CHECKING:
@@ -328,4 +327,4 @@ def who(saved: dict[str, Any]) -> str:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, DataWarning, stacklevel=5)
+    warn_user(text, DataWarning)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from mdinsight import seeds
 from mdinsight.cvs._decompose import Modes, relative_weights
 from mdinsight.cvs._models import CVModel
 from mdinsight.cvs._moments import Moments, resampled
-from mdinsight.errors import DataWarning, DegenerateError, ParameterError
+from mdinsight.errors import DataWarning, DegenerateError, ParameterError, warn_user
 from mdinsight.estimators import Estimator
 from mdinsight.series import TimeSeries
 
@@ -92,11 +91,10 @@ def resolve_dim(dim: Any, variances: np.ndarray, warn: bool = True) -> int:
         return rank
     if isinstance(dim, numbers.Integral):
         if int(dim) > rank and warn:
-            warnings.warn(
+            warn_user(
                 f"dim={dim} coordinates were asked for, but the columns hold only {rank} independent modes; "
                 f"keeping {rank}",
                 DataWarning,
-                stacklevel=4,
             )
         return min(int(dim), rank)
     cumulative = np.cumsum(variances) / variances.sum()
@@ -119,11 +117,10 @@ def varying_columns(moments: Moments, names: Sequence[str], warn: bool = True) -
             "so there is no coordinate to find; choose other features, or atoms that move"
         )
     if constant and warn:
-        warnings.warn(
+        warn_user(
             f"{len(constant)} of {len(names)} columns never change and are left out of the coordinate: "
             f"{', '.join(constant[:4])}{f' and {len(constant) - 4} more' if len(constant) > 4 else ''}",
             DataWarning,
-            stacklevel=4,
         )
     return np.flatnonzero(varies)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from mdinsight import seeds, units
-from mdinsight.errors import DataWarning, LagError, ParameterError
+from mdinsight.errors import DataWarning, LagError, ParameterError, warn_user
 from mdinsight.series import Origin, Rows, TimeSeries
 
 
@@ -32,11 +31,10 @@ def usable(series: Rows, lag: int, warn: bool = True) -> list[int]:
     short = len(series) - len(keep)
     if short and warn:
         frames = series.n_frames - sum(series.lengths[i] for i in keep)
-        warnings.warn(
+        warn_user(
             f"{short} of {len(series)} trajectories ({frames} frames) are not longer than the lag of "
             f"{units.format_lag(lag, series.dt)} and are left out",
             DataWarning,
-            stacklevel=4,
         )
     return keep
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -18,7 +17,7 @@ from mdinsight.cvs._decompose import vamp2
 from mdinsight.cvs._linear import LinearEstimator
 from mdinsight.cvs._models import CVModel, implied
 from mdinsight.cvs._moments import Moments, block_moments, combine
-from mdinsight.errors import DegenerateError, LagError, ParameterError, StatisticsWarning
+from mdinsight.errors import DegenerateError, LagError, ParameterError, StatisticsWarning, warn_user
 from mdinsight.parallel import Workers, one_thread, ordered_map
 from mdinsight.passes import until_whole
 from mdinsight.records import Record
@@ -243,11 +242,10 @@ def warn_of_gaps(test: np.ndarray) -> None:
     """One warning for the folds that could not be scored."""
     missing = np.flatnonzero(~np.isfinite(test))
     if len(missing):
-        warnings.warn(
+        warn_user(
             f"{len(missing)} of {len(test)} folds have too little data to be scored and are left out of the mean; "
             "take fewer folds, a shorter lag or more data",
             StatisticsWarning,
-            stacklevel=3,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 import mdtraj
 import numpy as np
 
-from mdinsight.errors import DataWarning, ParameterError, TopologyError
+from mdinsight.errors import DataWarning, ParameterError, TopologyError, warn_user
 from mdinsight.features._base import Definition
 from mdinsight.features._labels import Labels
 from mdinsight.features._parts import AnyPart, Part, restricted
@@ -186,11 +185,10 @@ def bind_all(definition: Definition, thing: Any) -> list[Bound]:
             f"({'; '.join(str(bound.labels) for bound in bounds[:4])}); analyse them apart, or take others"
         )
     if len(common) < len(counts):
-        warnings.warn(
+        warn_user(
             f"{definition.title}: {len(counts) - len(common)} of {len(counts)} columns are not in all {len(bounds)} topologies "
             f"and are left out, {len(common)} remain",
             DataWarning,
-            stacklevel=4,
         )
     return [bound.aligned(common) for bound in bounds]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -16,7 +15,7 @@ from typing import Any
 import mdtraj
 import numpy as np
 
-from mdinsight.errors import DataWarning, ParameterError
+from mdinsight.errors import DataWarning, ParameterError, warn_user
 from mdinsight.features._base import Definition, Features
 from mdinsight.features._bound import Bound, bind_all
 from mdinsight.features._cache import Cache, Writer, result_key
@@ -322,11 +321,10 @@ def _kept(stream: FeatureStream) -> tuple[list[bool], bool]:
 def _shorten(files: Files, ends: dict[int, tuple[int, str]]) -> None:
     for i, (rows, error) in ends.items():
         lost = files.trajectories[i].n_frames - rows
-        warnings.warn(
+        warn_user(
             f"{error}; {files.trajectories[i].label}: the {counted(rows, 'frame')} before it are used, "
             f"{counted(lost, 'frame')} lost",
             DataWarning,
-            stacklevel=5,
         )
     files.lengths = tuple(ends[i][0] if i in ends else length for i, length in enumerate(files.lengths))
 

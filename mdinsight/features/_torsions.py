@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from mdtraj.geometry import dihedral
 
-from mdinsight.errors import DataWarning, ParameterError
+from mdinsight.errors import DataWarning, ParameterError, warn_user
 from mdinsight.features._base import Feature, atom_table
 from mdinsight.features._geometry import difference, prepare_box, torsion, torsion_gradient
 from mdinsight.features._jit import jit
@@ -133,11 +132,10 @@ class Torsions(Feature):
                     rows.append((residue, place, kind, atoms))
         if apart:
             names = [name for _, _, name in sorted(apart)]
-            warnings.warn(
+            warn_user(
                 f"{self.title}: {some(names)} left out: the residue numbers jump there, so residues seem to be missing; "
                 "if they are bonded, give the four atoms of each as quadruplets=",
                 DataWarning,
-                stacklevel=6,
             )
         for residue, _, kind, atoms in sorted(rows):
             yield kind, atoms, labels.residue(residue), labels.residue_key(residue)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from deeptime.markov import TransitionCountEstimator
 
 from mdinsight import units
-from mdinsight.errors import ConnectivityError, DataWarning, DegenerateError, LagError, ParameterError
+from mdinsight.errors import ConnectivityError, DataWarning, DegenerateError, LagError, ParameterError, warn_user
 from mdinsight.msm._connectivity import Connectivity, connected_sets, describe
 from mdinsight.states import Discrete
 
@@ -85,12 +84,11 @@ def count(discrete: Discrete, lag: int, mode: str, warn: bool = True) -> Counts:
         )
     used = discrete.take([i for i, array in enumerate(discrete.arrays) if len(array) > lag])
     if warn and len(used) < len(discrete):
-        warnings.warn(
+        warn_user(
             f"{len(discrete) - len(used)} of {len(discrete)} trajectories are not longer than the lag of "
             f"{units.format_lag(lag, discrete.dt)} and are left out of the counts "
             f"({discrete.n_frames - used.n_frames} of {discrete.n_frames} frames)",
             DataWarning,
-            stacklevel=4,
         )
     full = count_matrix(discrete, lag, mode)
     active = next((members for members in connected_sets(full) if len(members) > 1), None)

@@ -10,7 +10,7 @@ import numpy as np
 from deeptime.markov.hmm import MaximumLikelihoodHMM, init, viterbi
 
 from mdinsight import units
-from mdinsight.errors import DegenerateError, ParameterError, StatisticsWarning
+from mdinsight.errors import DegenerateError, ParameterError, StatisticsWarning, warn_user
 from mdinsight.estimators import Estimator
 from mdinsight.msm._connectivity import Connectivity
 from mdinsight.msm._counts import check_lag, count
@@ -274,10 +274,9 @@ def _baum_welch(
         fit = MaximumLikelihoodHMM(start, lag, reversible=reversible, accuracy=1e-3, maxit=max_iter).fit(arrays)
     model = fit.fetch_model()
     if len(model.likelihoods) >= max_iter:
-        warnings.warn(
+        warn_user(
             f"the hidden Markov model has not converged in max_iter={max_iter} rounds; raise it",
             StatisticsWarning,
-            stacklevel=4,
         )
     transition = model.transition_model
     parts = (transition.transition_matrix, transition.stationary_distribution, model.initial_distribution)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from deeptime.markov.msm import MaximumLikelihoodMSM as DeeptimeMSM
 
-from mdinsight.errors import StatisticsWarning
+from mdinsight.errors import StatisticsWarning, warn_user
 from mdinsight.results import Estimate
 
 
@@ -17,11 +17,10 @@ def maximum_likelihood(counts: np.ndarray, reversible: bool) -> tuple[np.ndarray
         warnings.simplefilter("always")
         model = DeeptimeMSM(reversible=reversible).fit(counts).fetch_model()
     if any("converge" in str(item.message) for item in caught):
-        warnings.warn(
+        warn_user(
             "the reversible maximum-likelihood estimate has not converged; some states hold very few counts, "
             "take fewer states or a longer trajectory",
             StatisticsWarning,
-            stacklevel=5,
         )
     return np.asarray(model.transition_matrix), np.asarray(model.stationary_distribution)
 

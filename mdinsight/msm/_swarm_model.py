@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mdinsight import seeds, units
-from mdinsight.errors import ConnectivityError, DataWarning, ParameterError
+from mdinsight.errors import ConnectivityError, DataWarning, ParameterError, warn_user
 from mdinsight.msm import _verdicts
 from mdinsight.msm._connectivity import connected_sets, describe
 from mdinsight.msm._crossings import jump_sequences
@@ -298,11 +297,10 @@ def joint_probabilities(swarms: Swarms, lag: int, strata: StrataInUse, n_samples
     """C_ij(lag) with samples; see :func:`swarm_model`."""
     found = windows(swarms, lag)
     if len(found.used) < len(swarms):
-        warnings.warn(
+        warn_user(
             f"{len(swarms) - len(found.used)} of {len(swarms)} paths are too short for the lag of "
             f"{units.format_lag(lag, swarms.dt)} and are left out",
             DataWarning,
-            stacklevel=4,
         )
     n = swarms.paths.n_states
     labels = swarms.flat_states[found.first] * n + swarms.flat_states[found.first + lag]

@@ -13,7 +13,7 @@ from sklearn import cluster
 from sklearn.exceptions import ConvergenceWarning
 
 from mdinsight import seeds
-from mdinsight.errors import DegenerateError, ParameterError, StatisticsWarning
+from mdinsight.errors import DegenerateError, ParameterError, StatisticsWarning, warn_user
 from mdinsight.estimators import Estimator
 from mdinsight.parallel import one_thread
 from mdinsight.passes import until_whole
@@ -144,9 +144,7 @@ class KMeans(_Clusterer):
         return best.centers, best.inertia
 
     def _warn(self) -> None:
-        warnings.warn(
-            f"k-means has not converged in max_iter={self.max_iter} rounds; raise it", StatisticsWarning, stacklevel=5
-        )
+        warn_user(f"k-means has not converged in max_iter={self.max_iter} rounds; raise it", StatisticsWarning)
 
 
 class MiniBatchKMeans(_Clusterer):

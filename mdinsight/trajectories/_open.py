@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,15 @@ from typing import Any
 import mdtraj
 
 from mdinsight import units
-from mdinsight.errors import DataWarning, LagError, MdinsightError, ParameterError, TopologyError, TrajectoryError
+from mdinsight.errors import (
+    DataWarning,
+    LagError,
+    MdinsightError,
+    ParameterError,
+    TopologyError,
+    TrajectoryError,
+    warn_user,
+)
 from mdinsight.parallel import ordered_map
 from mdinsight.progress import Progress, track
 from mdinsight.trajectories._formats import format_of
@@ -365,4 +372,4 @@ def _positive(value: Any, name: str) -> int:
 
 def _tell(text: str, notes: list[str]) -> None:
     notes.append(text)
-    warnings.warn(text, DataWarning, stacklevel=4)
+    warn_user(text, DataWarning)
