@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, overload
@@ -161,7 +161,7 @@ class TimeSeries(Rows, Sequence[np.ndarray]):
     origins
         Which file and frames each array came from.
     definition
-        The frozen model (features, coordinate) that computed the series.
+        The frozen model (features, coordinate) that computed the series, or a function that makes it when it is asked for.
 
     Raises
     ------
@@ -177,7 +177,7 @@ class TimeSeries(Rows, Sequence[np.ndarray]):
         dt: float | None = None,
         columns: Sequence[Column] | None = None,
         origins: Sequence[Origin] | None = None,
-        definition: Model | None = None,
+        definition: Model | Callable[[], Model] | None = None,
         check_finite: bool = True,
     ) -> None:
         self.arrays = tuple(_two_dimensional(array, number) for number, array in enumerate(arrays))
@@ -189,15 +189,16 @@ class TimeSeries(Rows, Sequence[np.ndarray]):
                 f"the arrays have different numbers of columns: {sorted(widths)}; they must all be the same"
             )
         self.dt = None if dt is None else units.time(dt, "dt")
-        self.columns = tuple(columns) if columns is not None else tuple(Column(str(i)) for i in range(self.n_columns))
-        if len(self.columns) != self.n_columns:
-            raise ParameterError(f"{len(self.columns)} columns are named, the arrays have {self.n_columns}")
+        named = columns if columns is not None else [Column(str(i)) for i in range(self.n_columns)]
+        self._columns: Sequence[Column] = tuple(named) if isinstance(named, list) else named
+        if len(self._columns) != self.n_columns:
+            raise ParameterError(f"{len(self._columns)} columns are named, the arrays have {self.n_columns}")
         self.origins = (
             tuple(origins) if origins is not None else tuple(Origin(f"array {i}") for i in range(len(self.arrays)))
         )
         if len(self.origins) != len(self.arrays):
             raise ParameterError(f"{len(self.origins)} origins for {len(self.arrays)} arrays; give one for each")
-        self.definition = definition
+        self._definition = definition
         if check_finite:
             self.check_finite()
 
@@ -217,6 +218,17 @@ class TimeSeries(Rows, Sequence[np.ndarray]):
     def n_columns(self) -> int:
         """Number of columns."""
         return int(self.arrays[0].shape[1])
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:  # type: ignore[override]
+        """What each column is."""
+        return tuple(self._columns)
+
+    @cached_property
+    def definition(self) -> Model | None:  # type: ignore[override]
+        """The frozen model that computed the series."""
+        given = self._definition
+        return given if given is None or isinstance(given, Model) else given()
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -261,9 +273,9 @@ class TimeSeries(Rows, Sequence[np.ndarray]):
         return TimeSeries(
             [self.arrays[i] for i in picked],
             self.dt,
-            self.columns,
+            self._columns,
             [self.origins[i] for i in picked],
-            self.definition,
+            self._definition,
             check_finite=False,
         )
 

@@ -255,9 +255,15 @@ class Features(Definition):
 
     def parts(self, labels: Labels) -> list[AnyPart]:
         """The bound kernels, each column once, restricted where ``patterns`` or ``keys`` say so."""
+        parts = [part for item in self.items for part in item.parts(labels)]
+        if len(parts) == 1 and not self.keys and not self.patterns:
+            return parts
+        return self._restricted(parts, labels)
+
+    def _restricted(self, every: list[AnyPart], labels: Labels) -> list[AnyPart]:
         parts: list[AnyPart] = []
         seen: set[str] = set()
-        for part in (part for item in self.items for part in item.parts(labels)):
+        for part in every:
             keep = [i for i, column in enumerate(part.columns) if column.key not in seen]
             seen.update(column.key for column in part.columns)
             parts.append(part if len(keep) == len(part.columns) else part.take(keep))

@@ -13,6 +13,7 @@ import numpy as np
 
 from mdinsight.errors import DataWarning, ParameterError, TopologyError, warn_user
 from mdinsight.features._base import Definition
+from mdinsight.features._columns import Columns, joined
 from mdinsight.features._labels import Labels
 from mdinsight.features._parts import AnyPart, Part, restricted
 from mdinsight.series import Column
@@ -31,13 +32,22 @@ class Bound:
         self.parts = tuple(parts)
         self.labels = labels
         self.n_atoms = int(labels.topology.n_atoms)
-        self.columns = _told_apart([column for part in self.parts for column in part.columns])
         self.order: np.ndarray | None = None
 
+    @cached_property
+    def later_columns(self) -> Columns:
+        """The columns, made when one of them is asked for."""
+        return joined([part.columns for part in self.parts], self.order)
+
     @property
+    def columns(self) -> tuple[Column, ...]:
+        """What each column is; no two have the same name."""
+        return self.later_columns.made
+
+    @cached_property
     def n_columns(self) -> int:
         """Number of columns."""
-        return len(self.columns)
+        return sum(len(part.columns) for part in self.parts)
 
     @property
     def has_gradient(self) -> bool:
@@ -56,12 +66,12 @@ class Bound:
 
     @cached_property
     def content(self) -> str:
-        """Identity of what is computed: the features' definitions, the topology and the columns."""
-        digest = hashlib.sha256(self.labels.hash.encode())
+        """Identity of what is computed: the kernels with their arrays; of a user's function the topology too, which it sees."""
+        digest = hashlib.sha256(b"" if self.is_compiled else self.labels.hash.encode())
         for part in self.parts:
-            digest.update(part.feature.hash.encode())
-        for column in self.columns:
-            digest.update(f"{column.key}\n".encode())
+            digest.update(part.identity.encode())
+        if self.order is not None:
+            digest.update(self.order.astype("<i8").tobytes())
         return digest.hexdigest()
 
     @cached_property
@@ -151,7 +161,7 @@ class Bound:
         order = np.array([place[key] for key in keys])
         if not np.array_equal(order, np.arange(len(keys))):
             bound.order = order
-            bound.columns = tuple(bound.columns[i] for i in order)
+            del bound.later_columns
         return bound
 
     def _frame(self, xyz: np.ndarray, box: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -214,13 +224,3 @@ def topologies_of(thing: Any) -> list[tuple[mdtraj.Topology, str]]:
         raise ParameterError(f"expected trajectories or an mdtraj.Topology, got {type(thing).__name__}")
     label = getattr(thing, "label", "")
     return [(topology, f"the topology of {label}" if label else "")]
-
-
-def _told_apart(columns: Sequence[Column]) -> tuple[Column, ...]:
-    """Names made unique: the second of a name is told by a number."""
-    seen: Counter[str] = Counter()
-    out = []
-    for column in columns:
-        seen[column.name] += 1
-        out.append(column if seen[column.name] == 1 else column.replace(name=f"{column.name} #{seen[column.name]}"))
-    return tuple(out)

@@ -11,13 +11,13 @@ import numpy as np
 from mdinsight import units
 from mdinsight.errors import ParameterError
 from mdinsight.features._base import Feature, atom_table, reference_tag
+from mdinsight.features._columns import Member, pair_columns
 from mdinsight.features._geometry import axpy, difference, dot, prepare_box
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
 from mdinsight.features._lanes import exponential, logarithm, root, select
 from mdinsight.features._memory import store, zeros
 from mdinsight.features._parts import part
-from mdinsight.series import Column
 
 _KINDS = {"distance": 0, "hard": 1, "smooth": 2}
 _SCHEMES = ("closest-heavy", "closest", "ca", "sidechain-heavy")
@@ -131,15 +131,8 @@ class Contacts(Feature):
             )
         tag = reference_tag(self.kind, self.scheme, self.cutoff, self.soft_min, self.beta)
         what = "distance" if self.kind == "distance" else "contact"
-        unit = "nm" if self.kind == "distance" else ""
-        names = {r: labels.residue(r) for r in residues}
-        keys = {r: labels.residue_key(r) for r in residues}
-        columns = []
-        for a, b in pairs.tolist():
-            first, second = sorted((keys[a], keys[b]))
-            used = (names[a], names[b])
-            name, key = f"{what} {names[a]} - {names[b]}", f"{what} {first} {second} {tag}"
-            columns.append(Column(name, what, atoms[a] + atoms[b], used, key, unit=unit))
+        members = {r: Member(labels.residue(r), labels.residue_key(r), labels.residue(r), atoms[r]) for r in residues}
+        columns = pair_columns(what, "nm" if what == "distance" else "", tag, pairs, members)
         table = _all_pairs(pairs, atoms)
         params = np.array(
             [[float(self.periodic), _KINDS[self.kind], float(bool(self.soft_min)), self.cutoff, self.beta]]

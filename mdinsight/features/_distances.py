@@ -8,6 +8,7 @@ import numpy as np
 
 from mdinsight.errors import ParameterError
 from mdinsight.features._base import Feature, atom_table
+from mdinsight.features._columns import Member, pair_columns
 from mdinsight.features._geometry import axpy, difference, dot, prepare_box
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
@@ -15,7 +16,6 @@ from mdinsight.features._lanes import root
 from mdinsight.features._memory import store
 from mdinsight.features._parts import part
 from mdinsight.features._selection import as_selection, told
-from mdinsight.series import Column
 
 
 class Distances(Feature):
@@ -87,13 +87,11 @@ class Distances(Feature):
             raise labels.none(
                 self.title, f"exclude={self.exclude} leaves no pair" if self.exclude else "it needs two atoms"
             )
-        columns = []
-        for i, j in pairs.tolist():
-            name = f"{labels.atom(i)} - {labels.atom(j)}"
-            key = " ".join(sorted((labels.atom_key(i), labels.atom_key(j))))  # the same pair in another order of atoms
-            columns.append(
-                Column(f"distance {name}", "distance", (i, j), labels.residues_of((i, j)), f"distance {key}", unit="nm")
-            )
+        members = {
+            i: Member(labels.atom(i), labels.atom_key(i), labels.residue(labels.residue_of(i)), (i,))
+            for i in np.unique(pairs).tolist()
+        }
+        columns = pair_columns("distance", "nm", "", pairs, members)
         params = np.full((1, 1), float(self.periodic))
         return [part(self, columns, kernel, pairs, np.arange(len(pairs)), params)]
 

@@ -87,11 +87,12 @@ class Labels:
     def _atom(self, index: int) -> tuple[str, str]:
         if index not in self._atoms:
             residue = self.topology.atom(index).residue
-            seen: Counter[str] = Counter()
+            label, key = self._residue(residue.index)
+            seen: dict[str, int] = {}
             for atom in residue.atoms:
-                seen[atom.name] += 1
-                name = atom.name if seen[atom.name] == 1 else f"{atom.name}#{seen[atom.name]}"
-                label, key = self._residue(residue.index)
+                name = atom.name
+                seen[name] = count = seen.get(name, 0) + 1
+                name = name if count == 1 else f"{name}#{count}"
                 self._atoms[atom.index] = f"{label}-{name}", f"{key}:{name}"
         return self._atoms[index]
 
@@ -132,6 +133,11 @@ class Labels:
 
 def _is_told(chain: mdtraj.core.topology.Chain) -> bool:
     """Whether a chain has a residue of several atoms that is no water."""
-    first = {residue.name: residue for residue in chain.residues}
+    first: dict[str, mdtraj.core.topology.Residue] = {}
+    for residue in chain.residues:
+        if residue.name not in first:
+            first[residue.name] = residue
+            if not residue.is_water and residue.n_atoms > 1:
+                return True
     others = {name for name, residue in first.items() if not residue.is_water}
     return bool(others) and any(residue.name in others and residue.n_atoms > 1 for residue in chain.residues)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import mdtraj
 import numpy as np
 
 from mdinsight.errors import ParameterError
+from mdinsight.features._columns import Columns
 from mdinsight.features._frames import over_frames
 from mdinsight.features._jit import Kernel, ready
 from mdinsight.series import Column
@@ -29,7 +31,7 @@ class Part:
     """
 
     feature: Feature
-    columns: tuple[Column, ...]
+    columns: Sequence[Column]
     kernel: Kernel
     index: np.ndarray
     atom_columns: int
@@ -43,6 +45,13 @@ class Part:
         there = np.zeros(int(chosen.max(initial=-1)) + 1, bool)
         there[chosen] = True
         return np.flatnonzero(there)
+
+    @cached_property
+    def identity(self) -> str:
+        """Of all that its values depend on besides the coordinates."""
+        index, params = self.index.astype("<i4"), self.params.astype("<f8")
+        what = f"{self.kernel.__module__}.{self.kernel.__qualname__} {self.atom_columns} {index.shape} {params.shape}"
+        return sha256(f"{what} {len(self.columns)}\n".encode() + index.tobytes() + params.tobytes()).hexdigest()
 
     @property
     def has_gradient(self) -> bool:
@@ -111,6 +120,12 @@ class TrajectoryPart:
     gradient: Callable[[mdtraj.Trajectory, np.ndarray], np.ndarray] | None = None
     within: np.ndarray | None = None
     """Where ``atoms`` stand in the coordinates that are read; None if the coordinates are those of ``atoms``."""
+
+    @cached_property
+    def identity(self) -> str:
+        """Of all that its values depend on besides the coordinates and the topology."""
+        what = f"{self.feature.hash} {self.outputs} {self.width}\n".encode()
+        return sha256(what + self.atoms.astype("<i8").tobytes()).hexdigest()
 
     @property
     def has_gradient(self) -> bool:
@@ -193,7 +208,8 @@ def part(
     params = np.asarray(params, dtype=np.float64)
     params = params[:, None] if params.ndim == 1 else params
     index = _int32(np.hstack([atoms, outputs]))
-    return Part(feature, tuple(columns), kernel, index, atoms.shape[1], _float64(params), **kw)
+    columns = columns if isinstance(columns, Columns) else tuple(columns)
+    return Part(feature, columns, kernel, index, atoms.shape[1], _float64(params), **kw)
 
 
 def _int32(array: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mdinsight.features._tasks import Done, FeatureSet, Job, Plan, Union, comput
 from mdinsight.parallel import Parcel, Workers, held_to, one_thread, ordered_map
 from mdinsight.passes import Consumer, Piece, Shortened, grid, rows_of_a_piece
 from mdinsight.progress import Progress, track
-from mdinsight.series import Rows, TimeSeries
+from mdinsight.series import Column, Rows, TimeSeries
 from mdinsight.trajectories import Trajectory, topology_hash
 from mdinsight.trajectories import open as open_trajectories
 from mdinsight.words import counted
@@ -73,9 +73,23 @@ class FeatureStream(Rows):
         self.store = store
         self.bounds = _bound_to_each(definition, files.trajectories)
         self.dt = files.dt
-        self.columns = self.bounds[0].columns
         self.origins = tuple(trajectory.origin for trajectory in files.trajectories)
-        self.definition: Features = definition.fixed(self.columns)
+        self.fixed = partial(definition.fixed, self.bounds[0].later_columns)  # makes the definition
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:  # type: ignore[override]
+        """What each column is."""
+        return self.bounds[0].columns
+
+    @cached_property
+    def definition(self) -> Features:  # type: ignore[override]
+        """The features, fixed to exactly these columns."""
+        return self.fixed()
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return self.bounds[0].n_columns
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -53,7 +53,9 @@ def load(stream: FeatureStream) -> TimeSeries:
         for i in missing:
             arrays[i] = rows.arrays[i]
     found = [array for array in arrays if array is not None]
-    return TimeSeries(found, stream.dt, stream.columns, stream.origins, stream.definition, check_finite=False)
+    return TimeSeries(
+        found, stream.dt, stream.bounds[0].later_columns, stream.origins, stream.fixed, check_finite=False
+    )
 
 
 def _kept(stream: FeatureStream, store: Cache) -> list[np.ndarray | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import os
 import warnings
 from collections.abc import Sequence
@@ -82,15 +83,33 @@ def _by_mdtraj(path: Path) -> mdtraj.Topology:
 
 def topology_hash(topology: mdtraj.Topology) -> str:
     """SHA-256 of atoms, residues, chains and bonds: the same for the same molecule read from different files."""
-    lines = []
-    for residue in topology.residues:
-        lines.append(f"{residue.name!r} {residue.resSeq} {residue.chain.index}")
-        lines += [f"{a.name!r} {a.element.symbol if a.element else ''}" for a in residue.atoms]
-    bonds = np.array([(first.index, second.index) for first, second in topology.bonds], np.int64).reshape(-1, 2)
-    bonds.sort(axis=1)
-    digest = hashlib.sha256("\n".join(lines).encode())
-    digest.update(bonds[np.lexsort((bonds[:, 1], bonds[:, 0]))].tobytes())
+    residues = list(topology.residues)
+    by_residue = [residue._atoms for residue in residues]  # the property makes a generator for each of them
+    atoms = list(itertools.chain.from_iterable(by_residue))
+    symbols = [atom.element.symbol if atom.element else "" for atom in atoms]
+    digest = hashlib.sha256()
+    for strings in ([a.name for a in atoms], symbols, [r.name for r in residues]):
+        digest.update(_unambiguous(strings))
+    for numbers in (list(map(len, by_residue)), [r.resSeq for r in residues], [r.chain.index for r in residues]):
+        digest.update(repr(numbers).encode())
+    digest.update(_bonds(topology).tobytes())
     return digest.hexdigest()
+
+
+def _unambiguous(strings: list[str]) -> bytes:
+    """Strings in one, so that no other list of as many gives the same."""
+    text = "\n".join(strings)
+    if text.count("\n") != len(strings) - 1:
+        text = repr(strings)
+    return f"{len(strings)} {len(text)} {text}".encode()
+
+
+def _bonds(topology: mdtraj.Topology) -> np.ndarray:
+    """Pairs of atoms, the lower one first, sorted: (n, 2) int64."""
+    ends = itertools.chain.from_iterable(topology.bonds)
+    first, second = np.array([atom.index for atom in ends], "<i8").reshape(-1, 2).T
+    bonds = np.column_stack([np.minimum(first, second), np.maximum(first, second)])
+    return bonds[np.argsort(bonds[:, 0] * (topology.n_atoms + 1) + bonds[:, 1], kind="stable")]
 
 
 def select_atoms(topology: mdtraj.Topology, selection: Selection) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 
 import mdtraj
@@ -24,6 +25,7 @@ from mdinsight.features import (
     SecondaryStructure,
     Torsions,
 )
+from mdinsight.series import Column
 
 
 def test_names_and_residues(frames):
@@ -341,3 +343,25 @@ def test_a_pdb_with_a_missing_residue(examples, tmp_path):
     with pytest.warns(DataWarning, match="psi ALA2, phi ALA4 left out"):
         found = Torsions("phi psi", raw=True).transform(mdi.open(tmp_path / "gap.pdb"), cache=False)
     assert [column.name for column in found.columns] == ["phi ALA2", "psi ALA4"]
+
+
+def test_columns_are_made_when_they_are_asked_for_and_are_those_of_the_topology_as_it_was(frames):
+    heavy = [atom.index for atom in frames.topology.atoms if atom.element.symbol != "H"]
+    for features in (Distances(heavy), Contacts(pairs=[[0, 2], [2, 0], [1, 2]])):
+        expected = features.columns(frames.topology)
+        X = features.transform(frames, cache=False)
+        part = X.take([0])
+        sent = pickle.loads(pickle.dumps(X))  # noqa: S301
+        renamed = frames.topology.copy()
+        bound = features.bind(renamed)
+        for atom in renamed.atoms:
+            atom.name = f"X{atom.index}"
+        for residue in renamed.residues:
+            residue.name, residue.resSeq = "UNK", 1
+        assert X.columns == part.columns == sent.columns == bound.columns == expected
+        assert X.definition == sent.definition == features.fixed(expected)
+        assert len({column.name for column in expected}) == len(expected) == X.n_columns
+        for column in expected:
+            assert column == Column(
+                **{f: getattr(column, f) for f in ("name", "kind", "atoms", "residues", "key", "unit")}
+            )
