@@ -20,8 +20,9 @@ _MOST_BYTES = 32_000_000
 _PIECES = 64
 _FEWEST_ROWS = 512
 _TOGETHER = 8
-_OVERLAPS = 10
-"""A piece is so many times longer than what it shares with the next one, as far as memory lets it."""
+_OVERLAPS = 8
+"""A piece is a multiple of so many times what it shares with the next one, as far as memory lets it; sums over pairs of rows cost
+least there (:mod:`mdinsight.cvs._folded`)."""
 _ROWS_A_COLUMN = 2
 """As many rows for each column: sums over a piece hold a number for each pair of columns, and merging them costs as much."""
 
@@ -72,10 +73,13 @@ def until_whole(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def rows_of_a_piece(lengths: Sequence[int], row_bytes: int, overlap: int) -> int:
-    """Rows in a piece: by bytes, but enough pieces for many cores; a power of two or a multiple of 256."""
+    """Rows in a piece: by bytes, but enough pieces for many cores; a multiple of eight overlaps, else of 256 or a power of 2."""
     rows = min(_PIECE_BYTES // row_bytes, max(_FEWEST_ROWS, sum(lengths) // _PIECES))
     fewest = max(_OVERLAPS * overlap, _ROWS_A_COLUMN * row_bytes // 4)
     rows = max(1, rows, min(fewest, _MOST_BYTES // row_bytes))
+    whole = _OVERLAPS * overlap
+    if 0 < whole <= rows:
+        return rows // whole * whole
     return 1 << (rows.bit_length() - 1) if rows < 256 else rows // 256 * 256
 
 

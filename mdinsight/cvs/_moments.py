@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mdinsight.cvs._blocks import Block
-from mdinsight.cvs._folded import FOLD, WIDEST, folded
+from mdinsight.cvs._folded import paired, shifted
 from mdinsight.errors import DegenerateError
 from mdinsight.passes import Piece
 from mdinsight.series import Rows
@@ -235,69 +235,28 @@ def pair_moments(rows: np.ndarray, lag: int, reversible: bool, chunk: int) -> Mo
     n = len(rows) - lag
     shift = rows[:: max(1, len(rows) // _SHIFT_ROWS)].mean(axis=0, dtype=np.float64)
     if lag == 0:
-        sum_0, square_0 = _sums(_shifted(rows, shift, chunk))
+        sum_0, square_0 = _sums(shifted(rows, shift, chunk))
         mean = sum_0 / n
         c00 = square_0 / n - np.outer(mean, mean)
         return Moments(n, shift + mean, shift + mean, c00, c00, c00)
-    if reversible and n >= FOLD * lag and rows.shape[1] <= WIDEST:
-        n_blocks = n // (FOLD * lag)
-        sum_0, square_0, product = folded(rows, lag, n_blocks, shift, max(1, chunk // FOLD))
-        rest = rows[n_blocks * FOLD * lag :]
-        if len(rest) > lag:
-            found = _pair_sums(rest, lag, shift, True, chunk)
-            sum_0, square_0, product = sum_0 + found[0], square_0 + found[1], product + found[4]
-        sum_t, square_t = _ends(rows, lag, shift, chunk, sum_0, square_0)
-    else:
-        sum_0, square_0, sum_t, square_t, product = _pair_sums(rows, lag, shift, reversible, chunk)
-    a, b = sum_0 / n, sum_t / n
     if reversible:
-        mean = (a + b) / 2
-        outer = np.outer(mean, mean)
-        c00 = (square_0 + square_t) / (2 * n) - outer
-        return Moments(n, shift + mean, shift + mean, c00, product / n - outer, c00)
+        mean, c00, c0t = paired(rows, lag, shift, chunk)
+        return Moments(n, mean, mean, c00, c0t, c00)
+    sum_0, square_0 = _sums(shifted(rows[:n], shift, chunk))
+    if 2 * lag < n:  # the second rows of the pairs are the first ones but for both ends
+        (head, head_2), (tail, tail_2) = (_sums(shifted(part, shift, chunk)) for part in (rows[:lag], rows[n:]))
+        sum_t, square_t = sum_0 - head + tail, square_0 - head_2 + tail_2
+    else:
+        sum_t, square_t = _sums(shifted(rows[lag:], shift, chunk))
+    product = np.zeros_like(square_0)
+    for x, y in zip(shifted(rows[:n], shift, chunk), shifted(rows[lag:], shift, chunk), strict=True):
+        product += x.T @ y
+    a, b = sum_0 / n, sum_t / n
     covariances = (square_0 / n - np.outer(a, a), product / n - np.outer(a, b), square_t / n - np.outer(b, b))
     return Moments(n, shift + a, shift + b, *covariances)
 
 
-Sums = tuple[np.ndarray, np.ndarray]
-
-
-def _pair_sums(
-    rows: np.ndarray, lag: int, shift: np.ndarray, reversible: bool, chunk: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The sums of x, xx', y, yy' and xy' (``reversible``: of the mean of xy' and yx') over all pairs (x, y) of rows."""
-    n = len(rows) - lag
-    sum_0, square_0 = _sums(_shifted(rows[:n], shift, chunk))
-    if 2 * lag < n:
-        sum_t, square_t = _ends(rows, lag, shift, chunk, sum_0, square_0)
-    else:
-        sum_t, square_t = _sums(_shifted(rows[lag:], shift, chunk))
-    if reversible:  # xy' + yx' = xx' + yy' - (y - x)(y - x)', a symmetric product at half the cost
-        return sum_0, square_0, sum_t, square_t, 0.5 * (square_0 + square_t - _sums(_changes(rows, lag, chunk))[1])
-    product = np.zeros_like(square_0)
-    for x, y in zip(_shifted(rows[:n], shift, chunk), _shifted(rows[lag:], shift, chunk), strict=True):
-        product += x.T @ y
-    return sum_0, square_0, sum_t, square_t, product
-
-
-def _ends(rows: np.ndarray, lag: int, shift: np.ndarray, chunk: int, sum_0: np.ndarray, square_0: np.ndarray) -> Sums:
-    """The sums over the second rows of all pairs: those over the first ones but for both ends."""
-    (head, head_2), (tail, tail_2) = (_sums(_shifted(part, shift, chunk)) for part in (rows[:lag], rows[-lag:]))
-    return sum_0 - head + tail, square_0 - head_2 + tail_2
-
-
-def _shifted(rows: np.ndarray, shift: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), chunk):
-        yield np.subtract(rows[start : start + chunk], shift, dtype=np.float64)
-
-
-def _changes(rows: np.ndarray, lag: int, chunk: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows) - lag, chunk):
-        stop = min(start + chunk, len(rows) - lag)
-        yield np.subtract(rows[start + lag : stop + lag], rows[start:stop], dtype=np.float64)
-
-
-def _sums(chunks: Iterable[np.ndarray]) -> Sums:
+def _sums(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The sum of the rows, and of their outer products with themselves; NumPy takes these by ``syrk``."""
     total = square = np.zeros(0)
     for x in chunks:

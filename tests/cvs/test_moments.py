@@ -7,7 +7,7 @@ import pytest
 from deeptime.covariance import Covariance
 
 from mdinsight.cvs._blocks import Block
-from mdinsight.cvs._folded import FOLD, folded
+from mdinsight.cvs._folded import WIDEST, paired
 from mdinsight.cvs._moments import MomentSums, block_moments, combine, packed, packed_shape, resampled, unpacked
 from mdinsight.passes import Piece
 from mdinsight.series import TimeSeries
@@ -103,17 +103,28 @@ def test_resampling_is_combining(mixed, reversible):
         check(found, [getattr(expected, name) for name in NAMES], 1e-10)
 
 
+@pytest.mark.parametrize("length", [2, 12, 30, 41, 300])
 @pytest.mark.parametrize("lag", [1, 5, 11])
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16])
-def test_folded_sums_are_those_of_the_pairs_one_by_one(lag, kind):
-    rows = (100 * np.random.default_rng(lag).standard_normal((400, 7)).cumsum(axis=0)).astype(kind)
-    shift = rows.mean(axis=0, dtype=np.float64)
-    for n_blocks, units, given in ((1, 3, rows), (4, 1000, rows), (4, 7, np.asfortranarray(rows))):
-        n = n_blocks * FOLD * lag
-        x, y = (rows[a : a + n].astype(np.float64) - shift for a in (0, lag))
-        expected = x.sum(axis=0), x.T @ x, (x.T @ y + y.T @ x) / 2
-        for value, true in zip(folded(given, lag, n_blocks, shift, units), expected, strict=True):
-            np.testing.assert_allclose(value, true, rtol=0, atol=1e-13 * expected[1].max())
+def test_pairs_folded_are_the_pairs_one_by_one(length, lag, kind):
+    rows = (100 * np.random.default_rng(lag).standard_normal((length + lag, 7)).cumsum(axis=0)).astype(kind)
+    x, y = rows[:length].astype(np.float64), rows[lag:].astype(np.float64)
+    mean = (x + y).mean(axis=0) / 2
+    x, y = x - mean, y - mean
+    expected = mean, (x.T @ x + y.T @ y) / (2 * length), (x.T @ y + y.T @ x) / (2 * length)
+    for chunk, given in ((8, rows), (10_000, rows), (100, np.asfortranarray(rows))):
+        for found, true in zip(paired(given, lag, rows[0].astype(np.float64), chunk), expected, strict=True):
+            np.testing.assert_allclose(found, true, rtol=0, atol=1e-11 * np.abs(expected[1]).max())
+            np.testing.assert_array_equal(found, found.T)
+
+
+def test_wide_rows_are_taken_one_by_one():
+    rows = np.random.default_rng(0).standard_normal((120, WIDEST + 1))
+    mean, c00, c0t = paired(rows, 3, rows[0], 50)
+    x, y = rows[:-3] - mean, rows[3:] - mean
+    np.testing.assert_allclose(mean, (rows[:-3] + rows[3:]).mean(axis=0) / 2, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(c00, (x.T @ x + y.T @ y) / (2 * len(x)), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(c0t, (x.T @ y + y.T @ x) / (2 * len(x)), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("length", [80, 81, 90, 95, 160])  # from no pair left behind the links to many
