@@ -3,8 +3,8 @@
 Small whole files are changed at random (bits, runs of bytes, cuts, bytes put in or taken out, fields of headers, garbage behind
 the end) and opened and read as a user does, in a process of their own, which is watched. What is right is found by readers that
 share nothing with the package: for DCD a walk from record to record, for NetCDF scipy. What is not allowed: a crash; a case that
-takes longer than ``LIMIT``; an exception that is no named one; a frame whose coordinates are not those that stand in the file; a
-file with more or fewer frames than its records make, if nothing is said of it. Neither format has a checksum, so a changed
+takes longer than ten seconds; an exception that is no named one; a frame whose coordinates are not those that stand in the file;
+a file with more or fewer frames than its records make, if nothing is said of it. Neither format has a checksum, so a changed
 coordinate cannot be told.
 
     python benchmarks/fuzz_formats.py [number of cases]
@@ -12,15 +12,9 @@ coordinate cannot be told.
 
 from __future__ import annotations
 
-import json
-import os
 import resource
-import subprocess
-import sys
 import tempfile
-import time
 import warnings
-from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -28,14 +22,13 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
+from _fuzz import Files, Study, flip_bits, overwrite, unexpected
 from scipy.io import netcdf_file
 
 import mdinsight as mdi
 from mdinsight.errors import DataWarning, MdinsightError
 
 SEED = 7
-LIMIT = 10.0
-"""Seconds that one case may take."""
 N_ATOMS, N_FRAMES = 22, 8
 KINDS = ("bit flips", "run of bytes", "cut", "put in or taken out", "header field", "garbage appended")
 ALLOWED = ("not changed", "refused", "damage told", "read as it stands in the file")
@@ -114,12 +107,9 @@ def damaged(case: int) -> tuple[Whole, str, bytes]:
     size = whole.head if rng.random() < 0.5 else len(data)  # half of the damage is to the header
     at = int(rng.integers(size))
     if kind == "bit flips":
-        for bit in rng.integers(0, 8 * size, int(rng.integers(1, 9))).tolist():
-            data[bit // 8] ^= 1 << bit % 8
+        flip_bits(data, size, rng)
     elif kind == "run of bytes":
-        count = int(rng.integers(1, 65))
-        run = rng.bytes(count) if rng.random() < 0.6 else bytes([int(rng.choice([0, 255]))]) * count
-        data[at : at + count] = run[: len(data) - at]
+        overwrite(data, at, rng)
     elif kind == "cut":
         del data[at:]
     elif kind == "put in or taken out":
@@ -216,15 +206,19 @@ def topology() -> mdtraj.Topology:
 def outcome(case: int, folder: Path) -> tuple[str, str]:
     """How a case was changed, and what became of it."""
     whole, kind, data = damaged(case)
-    path = folder / ("case.dcd" if whole.name.startswith("DCD") else "case.nc")
-    path.write_bytes(data)
+    path = _written(whole, data, folder)
     try:
         return kind, _read(whole, data, path, np.random.default_rng([SEED, case, 1]))
     except MdinsightError:
         return kind, "refused"
     except Exception as error:
-        print(f"case {case}, {whole.name}, {kind}: {type(error).__name__}: {error}", file=sys.stderr)
-        return kind, "other exception"
+        return kind, unexpected(case, whole.name, kind, error)
+
+
+def _written(whole: Whole, data: bytes, folder: Path) -> Path:
+    path = folder / ("case.dcd" if whole.name.startswith("DCD") else "case.nc")
+    path.write_bytes(data)
+    return path
 
 
 def _read(whole: Whole, data: bytes, path: Path, rng: np.random.Generator) -> str:
@@ -256,71 +250,15 @@ def _read(whole: Whole, data: bytes, path: Path, rng: np.random.Generator) -> st
     return "read as it stands in the file" if complete and len(rows) == len(known) else "frames missing, nothing said"
 
 
-def child(first: int, last: int, progress: Path) -> None:
-    """Run cases in this process; the number of the one under way stands in a file."""
+def prepare(folder: Path) -> None:
+    """Bound the memory, and read the whole files, which compiles the readers."""
     resource.setrlimit(resource.RLIMIT_AS, (1 << 33, 1 << 33))
-    counts: Counter[tuple[str, str]] = Counter()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        for case in range(first, last):
-            if case % 100 == 0 or case == first:
-                progress.with_suffix(".new").write_text(json.dumps([case, [[*key, n] for key, n in counts.items()]]))
-                os.replace(progress.with_suffix(".new"), progress)
-            counts[outcome(case, Path(folder))] += 1
-    progress.write_text(json.dumps([last, [[*key, n] for key, n in counts.items()]]))
-
-
-def watched(n_cases: int, folder: Path) -> Counter[tuple[str, str]]:
-    """Run all cases in processes that may die; where one does, its last block is run again case by case."""
-    total: Counter[tuple[str, str]] = Counter()
-    at, until, slow = 0, n_cases, 0
-    progress = folder / "progress.json"
-    while at < n_cases:
-        progress.write_text(json.dumps([at, []]))
-        process = subprocess.Popen([sys.executable, __file__, "--child", str(at), str(until), str(progress)])
-        reached, since, why = at, time.monotonic(), "crash"
-        while process.poll() is None:
-            time.sleep(0.1)
-            now = json.loads(progress.read_text())[0]
-            reached, since = (now, time.monotonic()) if now != reached else (reached, since)
-            if time.monotonic() - since > LIMIT + (120 if until - at > 1 else 60):  # compiling, and a hundred cases
-                process.kill()
-                why = "hang"
-        reached, counts = json.loads(progress.read_text())
-        if reached == at and until - at == 1:
-            total[damaged(at)[1], why] += 1
-            reached = until
-        for kind, what, n in counts:
-            total[kind, what] += n
-        if process.returncode:  # the block of a hundred that it died in, one by one
-            slow = reached + 100
-        at = reached
-        until = n_cases if at >= slow else at + 1
-    return total
-
-
-def table(counts: Counter[tuple[str, str]], n_cases: int) -> str:
-    """The table as Markdown."""
-    lines = ["| | " + " | ".join(KINDS) + " | all |", "|---" + "|---:" * (len(KINDS) + 1) + "|"]
-    for what in (*ALLOWED, *WRONG):
-        row = [counts[kind, what] for kind in KINDS]
-        lines.append(f"| {what} | " + " | ".join(f"{n:,}" for n in [*row, sum(row)]) + " |")
-    bad = sum(n for (_, what), n in counts.items() if what in WRONG)
-    return f"{n_cases:,} damaged files, seed {SEED}; {bad} of them went wrong.\n\n" + "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    if sys.argv[1:2] == ["--child"]:
-        child(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
-        return
-    n_cases = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    with tempfile.TemporaryDirectory() as folder:
-        text = table(watched(n_cases, Path(folder)), n_cases)
-    print(text)
-    if len(sys.argv) == 1:
-        told = (__doc__ or "").split("\n\n    python")[0].split("\n\n", 1)[1]
-        head = f"# Damaged DCD and NetCDF files\n\n{told}\n\n`python benchmarks/fuzz_formats.py`: "
-        Path(__file__).with_suffix(".md").write_text(head + text)
+    for whole in wholes():
+        path = _written(whole, whole.data, folder)
+        if _read(whole, whole.data, path, np.random.default_rng(SEED)) != "not changed":
+            raise RuntimeError(f"{whole.name} is not read whole")
 
 
 if __name__ == "__main__":
-    main()
+    files = Files("Damaged DCD and NetCDF files", "damaged files", prepare, damaged, outcome)
+    Study(Path(__file__), files, SEED, KINDS, ALLOWED, WRONG).main(__doc__ or "")

@@ -1,7 +1,7 @@
 """Damaged XTC files, 100,000 of them: no crash, no hang, no silent wrong frame where the format can tell.
 
 Small whole files are changed at random (bits, runs of bytes, cuts, pieces of other files, fields of headers), scanned and
-read in a process of their own, which is watched. What is not allowed: a crash; a case that takes longer than ``LIMIT``; an
+read in a process of their own, which is watched. What is not allowed: a crash; a case that takes longer than ten seconds; an
 exception that is no named one; a frame that is not changed and is missing before the first damage or differs by a bit anywhere;
 a coordinate outside the ranges that its frame states. XTC has no checksum, so a changed frame whose bits still make sense
 cannot be told; how many files have one is in the table, whatever else of the file was refused. Where only the first atoms are
@@ -12,27 +12,19 @@ read, the end of a frame's bits is not looked at, so a little less can be told.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
-from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from _fuzz import Files, Study, flip_bits, overwrite, unexpected
 
 from mdinsight.errors import CorruptFrameError, FormatError, TrajectoryError
 from mdinsight.trajectories._formats._base import Scan
 from mdinsight.trajectories._formats.xtc import XTC
 
 SEED = 5
-LIMIT = 10.0
-"""Seconds that one case may take."""
-_BLOCK = 100
 KINDS = ("bit flips", "run of bytes", "cut", "splice", "header field")
 ALLOWED = (
     "not changed",
@@ -112,12 +104,9 @@ def damaged(case: int) -> tuple[Whole, str, bytes]:
     kind = KINDS[int(rng.integers(len(KINDS)))]
     data, size = bytearray(whole.data), len(whole.data)
     if kind == "bit flips":
-        for bit in rng.integers(0, 8 * size, int(rng.integers(1, 9))).tolist():
-            data[bit // 8] ^= 1 << bit % 8
+        flip_bits(data, size, rng)
     elif kind == "run of bytes":
-        at, count = int(rng.integers(size)), int(rng.integers(1, 65))
-        run = rng.bytes(count) if rng.random() < 0.6 else bytes([int(rng.choice([0, 255]))]) * count
-        data[at : at + count] = run[: size - at]
+        overwrite(data, int(rng.integers(size)), rng)
     elif kind == "cut":
         data = data[: int(rng.integers(size))]
     elif kind == "splice":
@@ -147,17 +136,17 @@ def damaged(case: int) -> tuple[Whole, str, bytes]:
     return whole, kind, bytes(data)
 
 
-def outcome(case: int, path: Path) -> tuple[str, str]:
+def outcome(case: int, folder: Path) -> tuple[str, str]:
     """How a case was changed, and what became of it."""
     whole, kind, data = damaged(case)
+    path = folder / "case.xtc"
     path.write_bytes(data)
     try:
         return kind, _read(whole, data, path)
     except (CorruptFrameError, TrajectoryError, FormatError):
         return kind, "refused whole"
     except Exception as error:
-        print(f"case {case}, {whole.name}, {kind}: {type(error).__name__}: {error}", file=sys.stderr)
-        return kind, "other exception"
+        return kind, unexpected(case, whole.name, kind, error)
 
 
 def _read(whole: Whole, data: bytes, path: Path) -> str:
@@ -226,91 +215,11 @@ def _in_range(content: bytes, xyz: np.ndarray) -> bool:
     return bool((xyz >= low / precision - slack).all() and (xyz <= high / precision + slack).all())
 
 
-def child(first: int, last: int, folder: Path, skipped: list[int]) -> None:
-    """Run cases in this process. The one under way stands in one file, what the ones before became in another."""
+def prepare(folder: Path) -> None:
+    """Make the whole files, which compiles the reader."""
     wholes()
-    counts: Counter[tuple[str, str]] = Counter()
-    path = folder / "case.xtc"
-    with (folder / "now").open("wb", buffering=0) as now:
-        for case in range(first, last):
-            if (case - first) % _BLOCK == 0:
-                _note(folder, case, counts)
-            if case not in skipped:
-                os.pwrite(now.fileno(), b"%12d" % case, 0)
-                counts[outcome(case, path)] += 1
-    _note(folder, last, counts)
-
-
-def _note(folder: Path, case: int, counts: Counter[tuple[str, str]]) -> None:
-    (folder / "new").write_text(json.dumps([case, [[*key, n] for key, n in counts.items()]]))
-    os.replace(folder / "new", folder / "counts")
-
-
-def watched(n_cases: int, folder: Path, script: str = __file__) -> Counter[tuple[str, str]]:
-    """Run all cases in a process that may die or be killed; then the case that was under way counts, and the rest goes on."""
-    total: Counter[tuple[str, str]] = Counter()
-    at, skipped = 0, []
-    while at < n_cases:
-        for name in ("now", "counts"):
-            (folder / name).unlink(missing_ok=True)
-        words = [sys.executable, script, "--child", str(at), str(n_cases), str(folder), json.dumps(skipped)]
-        why = _wait(subprocess.Popen(words), folder)
-        if not (folder / "counts").exists():
-            raise RuntimeError("the process that runs the cases does not begin")
-        reached, counts = json.loads((folder / "counts").read_text())
-        for kind, what, n in counts:
-            total[kind, what] += n
-        at = reached
-        if why:
-            case = int((folder / "now").read_bytes())
-            print(f"case {case}: {why}", file=sys.stderr)
-            total[damaged(case)[1], why] += 1
-            skipped.append(case)
-    return total
-
-
-def _wait(process: subprocess.Popen[bytes], folder: Path) -> str:
-    """Wait for the end of a process; says whether it crashed or had to be killed as one case took too long."""
-    before, since = b"", time.monotonic()
-    while process.poll() is None:
-        time.sleep(0.1)
-        now = (folder / "now").read_bytes() if (folder / "now").exists() else b""
-        if now != before or not now:  # compiling, before the first case, takes as long as it takes
-            before, since = now, time.monotonic()
-        if time.monotonic() - since > LIMIT:
-            process.kill()
-            process.wait()
-            return "hang"
-    return "crash" if process.returncode else ""
-
-
-def table(counts: Counter[tuple[str, str]], n_cases: int) -> str:
-    """The table as Markdown."""
-    lines = ["| | " + " | ".join(KINDS) + " | all |", "|---" * (len(KINDS) + 2) + "|"]
-    for what in (*ALLOWED, *WRONG):
-        row = [counts[kind, what] for kind in KINDS]
-        lines.append(f"| {what} | " + " | ".join(f"{n:,}" for n in [*row, sum(row)]) + " |")
-    bad = sum(n for (_, what), n in counts.items() if what in WRONG)
-    return f"{n_cases:,} damaged XTC files, seed {SEED}; {bad} of them went wrong.\n\n" + "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    if sys.argv[1:2] == ["--child"]:
-        child(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), json.loads(sys.argv[5]))
-        return
-    n_cases = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        text = table(watched(n_cases, Path(folder)), n_cases)
-    print(text)
-    if len(sys.argv) == 1:
-        told = __doc__ or ""
-        head = (
-            "# Damaged XTC files\n\n"
-            + told.split("\n\n    python")[0].split("\n\n", 1)[1]
-            + "\n\n`python benchmarks/fuzz_xtc.py`: "
-        )
-        Path(__file__).with_suffix(".md").write_text(head + text)
 
 
 if __name__ == "__main__":
-    main()
+    files = Files("Damaged XTC files", "damaged XTC files", prepare, damaged, outcome)
+    Study(Path(__file__), files, SEED, KINDS, ALLOWED, WRONG).main(__doc__ or "")

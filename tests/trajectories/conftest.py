@@ -1,5 +1,7 @@
 """The example files, and what they hold."""
 
+import importlib
+import sys
 import warnings
 from pathlib import Path
 
@@ -56,3 +58,14 @@ def quiet_libraries():
         warnings.filterwarnings("ignore", module="mdtraj")
         warnings.filterwarnings("error", category=__import__("mdinsight.errors", fromlist=["DataWarning"]).DataWarning)
         yield
+
+
+@pytest.fixture(scope="session")
+def benchmark_script():
+    """A script of ``benchmarks`` by its name."""
+    folder = EXAMPLES.parent / "benchmarks"
+    if not folder.is_dir():
+        pytest.skip("the benchmarks are not part of a source distribution")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(folder), *sys.path])
+        yield importlib.import_module

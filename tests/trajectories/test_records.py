@@ -1,12 +1,10 @@
 """DCD, Amber NetCDF and TRR bit for bit as mdtraj reads them, and files that are cut short while they are read."""
 
-import importlib.util
 import struct
 import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import h5py
 import mdtraj
@@ -300,16 +298,9 @@ def test_chunks_are_whole_blocks_of_an_hdf5_file(tmp_path, top, plain):
     np.testing.assert_array_equal(found, xyz[:, atoms])
 
 
-FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz_formats.py"
-
-
-def test_the_first_two_thousand_damaged_files(tmp_path):
+def test_the_first_two_thousand_damaged_files(benchmark_script, tmp_path):
     """All 100,000 of them are in benchmarks/fuzz_formats.md."""
-    if not FUZZ.exists():
-        pytest.skip("the benchmarks are not part of a source distribution")
-    spec = importlib.util.spec_from_file_location("fuzz_formats", FUZZ)
-    fuzz = sys.modules["fuzz_formats"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fuzz)
+    fuzz = benchmark_script("fuzz_formats")
     counts = Counter(fuzz.outcome(case, tmp_path) for case in range(2000))
     assert not {key: n for key, n in counts.items() if key[1] in fuzz.WRONG}
     assert sum(n for (_, what), n in counts.items() if what == "damage told") > 500

@@ -1,11 +1,9 @@
 """The first two thousand of the damaged files of ``benchmarks/fuzz_xtc.py``, and damage of particular kinds."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,21 +11,14 @@ import pytest
 from mdinsight.errors import CorruptFrameError, TrajectoryError
 from mdinsight.trajectories._formats.xtc import XTC
 
-FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz_xtc.py"
-
 
 @pytest.fixture(scope="module")
-def fuzz():
-    if not FUZZ.exists():
-        pytest.skip("the benchmarks are not part of a source distribution")
-    spec = importlib.util.spec_from_file_location("fuzz_xtc", FUZZ)
-    module = sys.modules["fuzz_xtc"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def fuzz(benchmark_script):
+    return benchmark_script("fuzz_xtc")
 
 
 def test_damaged_files(fuzz, tmp_path):
-    counts = Counter(fuzz.outcome(case, tmp_path / "case.xtc") for case in range(2000))
+    counts = Counter(fuzz.outcome(case, tmp_path) for case in range(2000))
     wrong = {key: n for key, n in counts.items() if key[1] in fuzz.WRONG}
     assert not wrong
     assert sum(n for (_, what), n in counts.items() if what in ("damage told", "frame refused")) > 1000

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from mdinsight.errors import FormatError, MdinsightError, TrajectoryError
-from mdinsight.trajectories._formats._base import Damage
+from mdinsight.trajectories._formats._base import SINGLE, Damage
 
 _TRUNCATED = re.compile(r"truncated file: eof = (\d+).*stored_eof = (\d+)")
 
@@ -169,47 +169,52 @@ def attribute(node: Any, name: str) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def length_scale(units: str, missing: float, path: Path) -> float:
-    """nm in one unit of length.
+_LENGTHS = {
+    "nm": 1.0,
+    "nanometer": 1.0,
+    "nanometers": 1.0,
+    "angstrom": 0.1,
+    "angstroms": 0.1,
+    "å": 0.1,
+    "pm": 1e-3,
+}
+_TIMES = {
+    "": 1.0,
+    "ps": 1.0,
+    "picosecond": 1.0,
+    "picoseconds": 1.0,
+    "fs": 1e-3,
+    "femtosecond": 1e-3,
+    "ns": 1e3,
+    "nanosecond": 1e3,
+}
+
+
+def length_scale(node: h5py.Dataset, name: str, missing: float, path: Path) -> float:
+    """nm in one unit of length, which an attribute names; ``missing`` where there is none.
 
     Raises
     ------
     FormatError
         If the unit is not known.
     """
-    known = {
-        "nm": 1.0,
-        "nanometer": 1.0,
-        "nanometers": 1.0,
-        "angstrom": 0.1,
-        "angstroms": 0.1,
-        "å": 0.1,
-        "pm": 1e-3,
-        "": missing,
-    }
-    if units.strip().lower() not in known:
-        raise FormatError(f"{path}: its lengths are in {units!r}; known are nm, angstrom and pm")
-    return known[units.strip().lower()]
+    return _scale({**_LENGTHS, "": missing}, node, name, f"{path}: its lengths", "nm, angstrom and pm")
 
 
-def time_scale(units: str, path: Path) -> float:
-    """ps in one unit of time.
+def clock(data: h5py.Dataset, values: np.ndarray, name: str, path: Path) -> tuple[np.ndarray, float]:
+    """Times in ps, out of ``values`` of a data set whose unit an attribute names, and their relative error as they are stored.
 
     Raises
     ------
     FormatError
         If the unit is not known.
     """
-    known = {
-        "ps": 1.0,
-        "picosecond": 1.0,
-        "picoseconds": 1.0,
-        "": 1.0,
-        "fs": 1e-3,
-        "femtosecond": 1e-3,
-        "ns": 1e3,
-        "nanosecond": 1e3,
-    }
+    scale = _scale(_TIMES, data, name, f"{path}: its times", "fs, ps and ns")
+    return np.asarray(values, np.float64) * scale, SINGLE if data.dtype.itemsize == 4 else 1e-12
+
+
+def _scale(known: dict[str, float], node: h5py.Dataset, name: str, what: str, told: str) -> float:
+    units = attribute(node, name)
     if units.strip().lower() not in known:
-        raise FormatError(f"{path}: its times are in {units!r}; known are fs, ps and ns")
+        raise FormatError(f"{what} are in {units!r}; known are {told}")
     return known[units.strip().lower()]

@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 
 from mdinsight.trajectories._formats._base import (
-    SINGLE,
     Format,
     Frames,
     Scan,
@@ -19,10 +18,10 @@ from mdinsight.trajectories._formats._base import (
 )
 from mdinsight.trajectories._formats._h5 import (
     attribute,
+    clock,
     length_scale,
     open_h5,
     read_atoms,
-    time_scale,
     together,
     whole_frames,
 )
@@ -52,20 +51,18 @@ class H5MD(Format):
             n_frames, damage = whole_frames(path, datasets + ([time] if stepped else []))
             times, error = None, 1e-12
             if time is not None and n_frames:
-                scale = time_scale(attribute(time, "unit"), path)
-                error = SINGLE if time.dtype.itemsize == 4 else 1e-12
                 begin = float(attribute(time, "offset") or 0.0)
                 values = time[:n_frames] if stepped else begin + float(time[()]) * np.arange(n_frames)
-                times = np.asarray(values, np.float64) * scale
+                times, error = clock(time, values, "unit", path)
             layout: dict[str, Any] = {
                 "group": groups[0],
-                "length": length_scale(attribute(position, "unit"), 0.1, path),
+                "length": length_scale(position, "unit", 0.1, path),
             }
             has_box = False
             if edges is not None:
                 data = edges["value"] if per_frame else edges
                 layout["edges"], layout["per_frame"] = data.name, per_frame
-                layout["box"] = length_scale(attribute(data, "unit"), layout["length"], path)
+                layout["box"] = length_scale(data, "unit", layout["length"], path)
                 has_box = bool(np.any(data[0] if per_frame and n_frames else data[()]))
             layout["periodic"] = periodic = _periodic(group)
             note = direction_note(periodic) if has_box and not periodic.all() else ""

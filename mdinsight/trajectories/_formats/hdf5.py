@@ -11,15 +11,7 @@ import numpy as np
 from mdtraj.core.element import virtual
 
 from mdinsight.trajectories._formats._base import SINGLE, Format, Frames, Scan, box_from_cell, not_this_format
-from mdinsight.trajectories._formats._h5 import (
-    attribute,
-    length_scale,
-    open_h5,
-    read_atoms,
-    time_scale,
-    together,
-    whole_frames,
-)
+from mdinsight.trajectories._formats._h5 import clock, length_scale, open_h5, read_atoms, together, whole_frames
 
 _CELL = ("cell_lengths", "cell_angles")
 
@@ -43,13 +35,11 @@ class MDTrajHDF5(Format):
             has_box = (
                 n_frames > 0 and all(name in names for name in _CELL) and bool((file["cell_lengths"][0] > 0).all())
             )
-            layout = {"length": length_scale(attribute(coordinates, "units"), 1.0, path)}
-            layout["cell"] = length_scale(attribute(file["cell_lengths"], "units"), 1.0, path) if has_box else 1.0
-            times = None
-            error = SINGLE
+            layout = {"length": length_scale(coordinates, "units", 1.0, path)}
+            layout["cell"] = length_scale(file["cell_lengths"], "units", 1.0, path) if has_box else 1.0
+            times, error = None, SINGLE
             if "time" in names:
-                error = SINGLE if file["time"].dtype.itemsize == 4 else 1e-12
-                times = file["time"][:n_frames].astype(np.float64) * time_scale(attribute(file["time"], "units"), path)
+                times, error = clock(file["time"], file["time"][:n_frames], "units", path)
             block = together(coordinates)
             return Scan(n_frames, coordinates.shape[1], times, error, has_box, damage, layout, block=block)
 
