@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mdinsight.checksums import checksums
 from mdinsight.errors import ParameterError
-from mdinsight.features._checksum import checksums
 from mdinsight.files import cache_folder, discard, index_folder
 from mdinsight.parallel import Workers, ordered_map
 
@@ -141,7 +141,7 @@ class Cache:
         width = shape[1] * np.dtype(dtype).itemsize
         checked = max(1, _CHECKED_BYTES // max(1, width))
         if step:
-            checked = min(1 << (checked.bit_length() - 1), step & -step)
+            checked = next(rows for rows in range(min(checked, step), 0, -1) if step % rows == 0)
         path = self.file(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

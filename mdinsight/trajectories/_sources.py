@@ -13,8 +13,11 @@ from typing import Any, NamedTuple, Protocol
 import mdtraj
 import numpy as np
 
+from mdinsight.checksums import identity
 from mdinsight.errors import CorruptFrameError, TopologyError, TrajectoryError
 from mdinsight.trajectories._formats import Format, Frames, Scan
+from mdinsight.trajectories._formats._base import box_from_cell
+from mdinsight.trajectories._memory import taken
 
 _BLOCKS, _BLOCK = 64, 1 << 12
 _VOLATILE = 32
@@ -130,7 +133,8 @@ class MemorySource:
     def __init__(self, trajectory: mdtraj.Trajectory, label: str) -> None:
         self.label = label
         self._xyz = trajectory.xyz
-        self._box = trajectory.unitcell_vectors
+        lengths, angles = trajectory.unitcell_lengths, trajectory.unitcell_angles
+        self._box = None if lengths is None or angles is None else box_from_cell(lengths, angles)
         times = None if trajectory.time is None else np.asarray(trajectory.time, np.float64)
         has_box = self._box is not None and bool(self._box.any())
         error = 2.0**-24 if np.asarray(trajectory.time).dtype.itemsize == 4 else 1e-12
@@ -140,17 +144,16 @@ class MemorySource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the coordinates and the box."""
-        digest = hashlib.sha256(np.ascontiguousarray(self._xyz).data)
-        if self._box is not None:
-            digest.update(np.ascontiguousarray(self._box).data)
-        return digest.hexdigest()
+        """Identity of the coordinates and the box."""
+        return identity(self._xyz) if self._box is None else identity(self._xyz, self._box)
 
     def read(self, frames: range, atoms: np.ndarray | None) -> Frames:
         """Coordinates of the frames; always a copy."""
-        rows = slice(frames.start, frames.stop, frames.step)
-        xyz = np.array(self._xyz[rows] if atoms is None else self._xyz[rows][:, atoms], np.float32)
-        return Frames(xyz, np.array(self._box[rows], np.float32) if self.scan.has_box else None)
+        xyz, reach = taken(self._xyz, frames, atoms)
+        box = None
+        if self._box is not None and self.scan.has_box:
+            box = self._box[frames.start : frames.stop : frames.step].copy()
+        return Frames(xyz, box, reach)
 
 
 class UniverseSource:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import mdinsight as mdi
+from mdinsight import checksums
 from mdinsight.errors import NonFiniteError, ParameterError
 from mdinsight.features import (
     RMSD,
@@ -26,7 +27,6 @@ from mdinsight.features import (
     Positions,
     RadiusOfGyration,
     Torsions,
-    _checksum,
     clear_cache,
 )
 from mdinsight.features._cache import Cache
@@ -259,16 +259,16 @@ def test_no_byte_of_an_entry_can_change_unseen(tmp_path):
 def test_checksums_follow_their_definition(rows, columns, dtype):
     array = np.random.default_rng(rows).normal(size=(rows, columns)).astype(dtype)
     words, each = array.view(np.uint32).ravel().tolist(), 2 * columns * array.itemsize // 4
-    key, expected = _checksum._KEY.tolist(), []
+    key, expected = checksums._KEYS[0].tolist(), []
     for begin in range(0, len(words), each):
         part, value = words[begin : begin + each], 0
         for at in range(0, len(part), 2048):
             block = (part[at : at + 2048] + [0] * 2048)[:2048]
             pairs = zip(block[:1024], block[1024:], key[:1024], key[1024:], strict=True)
             total = sum(((a + k) % 2**32) * ((b + m) % 2**32) for a, b, k, m in pairs)
-            value = (value * int(_checksum._AT) + total) % 2**64
+            value = (value * int(checksums._AT) + total) % 2**64
         expected.append(value)
-    assert _checksum.checksums(array, 2).tolist() == expected
+    assert checksums.checksums(array, 2).tolist() == expected
 
 
 def test_cache_keeps_to_its_limit_and_drops_what_was_not_used(tmp_path):
