@@ -39,13 +39,19 @@ class Columns(Sequence[Column]):
 
 
 def quick_column(
-    name: str, kind: str, atoms: tuple[int, ...], residues: tuple[str, ...], key: str, unit: str
+    name: str,
+    kind: str,
+    atoms: tuple[int, ...],
+    residues: tuple[str, ...],
+    key: str,
+    unit: str = "",
+    period: float | None = None,
 ) -> Column:
     """A :class:`Column` of fields that are frozen already, made six times as fast as where they must be looked at."""
     column = object.__new__(Column)
     fields = column.__dict__
     fields["name"], fields["kind"], fields["atoms"], fields["residues"] = name, kind, atoms, residues
-    fields["key"], fields["unit"], fields["period"] = key, unit, None
+    fields["key"], fields["unit"], fields["period"] = key, unit, period
     return column
 
 

@@ -11,6 +11,7 @@ from mdtraj.geometry import dihedral
 
 from mdinsight.errors import DataWarning, ParameterError, warn_user
 from mdinsight.features._base import Feature, atom_table
+from mdinsight.features._columns import quick_column
 from mdinsight.features._geometry import difference, prepare_box, torsion, torsion_gradient
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
@@ -100,22 +101,14 @@ class Torsions(Feature):
         if not found:
             raise labels.none(self.title)
         columns: list[Column] = []
+        unit, period = ("rad", 2 * math.pi) if self.raw else ("", None)
         outputs = np.full((len(found), 3), -1)
         for row, (kind, atoms, name, key) in enumerate(found):
             residues = labels.residues_of(atoms)
             for which, prefix in ((2, ""),) if self.raw else ((0, "cos "), (1, "sin ")):
                 outputs[row, which] = len(columns)
-                columns.append(
-                    Column(
-                        f"{prefix}{kind} {name}",
-                        kind,
-                        atoms,
-                        residues,
-                        f"{prefix}{kind} {key}",
-                        unit="rad" if self.raw else "",
-                        period=2 * math.pi if self.raw else None,
-                    )
-                )
+                named, keyed = f"{prefix}{kind} {name}", f"{prefix}{kind} {key}"
+                columns.append(quick_column(named, kind, atoms, residues, keyed, unit, period))
         params = np.full((1, 1), float(self.periodic))
         return [_part(self, columns, found, outputs, params)]
 

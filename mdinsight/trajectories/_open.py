@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from mdinsight.errors import (
     TrajectoryError,
     warn_user,
 )
-from mdinsight.parallel import ordered_map
+from mdinsight.parallel import cores, ordered_map
 from mdinsight.progress import Progress, track
 from mdinsight.trajectories._formats import format_of
 from mdinsight.trajectories._paths import Entry, is_universe, labels, resolve
@@ -41,6 +42,9 @@ from mdinsight.trajectories._trajectory import Trajectory
 from mdinsight.words import counted
 
 log = logging.getLogger(__name__)
+_FEW = 4
+_WORTH_THREADS = 2e-3
+"""Seconds that a file must take; one in an index takes less, and threads would wait for each other at each of its reads."""
 
 
 @dataclass(frozen=True)
@@ -211,8 +215,17 @@ def _scan(entries: Sequence[Entry], progress: Progress) -> list[Source]:
     named = [
         (entry.item, next(names) if isinstance(entry.item, Path) else f"object {i}") for i, entry in enumerate(entries)
     ]
-    found = ordered_map(_scan_one, named) if len(named) > 4 else map(_scan_one, named)
-    return list(track(found, progress, total=len(named), desc="opening"))
+    return list(track(_each_scanned(named), progress, total=len(named), desc="opening"))
+
+
+def _each_scanned(named: list[tuple[Any, str]]) -> Iterator[Source]:
+    """In threads where there are several files left after those that took no longer than threads would."""
+    for number, item in enumerate(named):
+        start = time.perf_counter()
+        yield _scan_one(item)
+        if time.perf_counter() - start > _WORTH_THREADS and len(named) - number > _FEW and cores() > 1:
+            yield from ordered_map(_scan_one, named[number + 1 :])
+            return
 
 
 def _scan_one(item_and_label: tuple[Any, str]) -> Source:
