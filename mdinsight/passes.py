@@ -5,9 +5,9 @@ The grid hangs on the data alone, so what comes out does not depend on the numbe
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial, wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
@@ -24,7 +24,7 @@ _OVERLAPS = 8
 """A piece is a multiple of so many times what it shares with the next one, as far as memory lets it; sums over pairs of rows cost
 least there (:mod:`mdinsight.cvs._folded`)."""
 _ROWS_A_COLUMN = 2
-"""As many rows for each column: sums over a piece hold a number for each pair of columns, and merging them costs as much."""
+"""As many rows for each column, where a result holds a number for each pair of columns: merging it costs as much."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class Consumer(Protocol):
     overlap: int
     """Rows behind the piece's own that the work is given as well, where the trajectory has them."""
 
+    paired: bool
+    """Whether a result holds a number for each pair of columns."""
+
     def work(self, piece: Piece) -> Work | None:
         """The work on this piece, None where there is none."""
 
@@ -61,7 +64,7 @@ class Shortened(Exception):
 def until_whole(function: Callable[P, R]) -> Callable[P, R]:
     """The function is called again when a pass in it found a trajectory to end earlier."""
 
-    @functools.wraps(function)
+    @wraps(function)
     def again(*args: P.args, **kwargs: P.kwargs) -> R:
         while True:
             try:
@@ -72,10 +75,10 @@ def until_whole(function: Callable[P, R]) -> Callable[P, R]:
     return again
 
 
-def rows_of_a_piece(lengths: Sequence[int], row_bytes: int, overlap: int) -> int:
+def rows_of_a_piece(lengths: Sequence[int], row_bytes: int, overlap: int = 0, paired: bool = False) -> int:
     """Rows in a piece: by bytes, but enough pieces for many cores; a multiple of eight overlaps, else of 256 or a power of 2."""
     rows = min(_PIECE_BYTES // row_bytes, max(_FEWEST_ROWS, sum(lengths) // _PIECES))
-    fewest = max(_OVERLAPS * overlap, _ROWS_A_COLUMN * row_bytes // 4)
+    fewest = max(_OVERLAPS * overlap, _ROWS_A_COLUMN * row_bytes // 4 if paired else 0)
     rows = max(1, rows, min(fewest, _MOST_BYTES // row_bytes))
     whole = _OVERLAPS * overlap
     if 0 < whole <= rows:
@@ -115,9 +118,12 @@ class Collected:
         Numbers of the trajectories that are wanted; by default all.
     work
         What is done with the rows, which must give a row for each; by default nothing.
+    shared
+        Whether the work is done in this process: then whoever does it puts the rows where they belong.
     """
 
     overlap = 0
+    paired = False
 
     def __init__(
         self,
@@ -126,20 +132,27 @@ class Collected:
         dtype: Any,
         only: Sequence[int] | None = None,
         work: Work | None = None,
+        shared: bool = False,
     ) -> None:
         wanted = range(len(lengths)) if only is None else only
         self.arrays = {i: np.empty((lengths[i], width), dtype) for i in wanted}
         self.filled = dict.fromkeys(wanted, 0)
         """How many rows are there without a gap, for each trajectory."""
-        self._work = work or _unchanged
+        self._work, self._shared = work or _unchanged, shared
 
     def work(self, piece: Piece) -> Work | None:
         """The work on a piece of a trajectory that is wanted."""
-        return self._work if piece.trajectory in self.arrays else None
+        if piece.trajectory not in self.arrays:
+            return None
+        return partial(self._put, piece) if self._shared else self._work
 
-    def add(self, piece: Piece, result: np.ndarray) -> None:
-        """Put the rows where they belong."""
-        self.arrays[piece.trajectory][piece.start : piece.stop] = result
+    def _put(self, piece: Piece, rows: np.ndarray) -> None:
+        self.arrays[piece.trajectory][piece.start : piece.stop] = self._work(rows)
+
+    def add(self, piece: Piece, result: np.ndarray | None) -> None:
+        """Put the rows where they belong, unless they are there."""
+        if result is not None:
+            self.arrays[piece.trajectory][piece.start : piece.stop] = result
         if self.filled[piece.trajectory] == piece.start:
             self.filled[piece.trajectory] = piece.stop
 

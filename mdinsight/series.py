@@ -245,7 +245,8 @@ class TimeSeries(Rows, Sequence[np.ndarray]):
         width = self.n_columns * self.arrays[0].itemsize
         if workers is None and self.n_frames * width < _WORTH_THREADS:
             workers = 1
-        pieces = [p for g in grid(self.lengths, rows_of_a_piece(self.lengths, width, overlap), overlap) for p in g]
+        step = rows_of_a_piece(self.lengths, width, overlap, any(consumer.paired for consumer in consumers))
+        pieces = [piece for group in grid(self.lengths, step, overlap) for piece in group]
 
         def run(piece: Piece) -> list[tuple[Consumer, Any]]:
             rows = self.arrays[piece.trajectory][piece.start : piece.end]

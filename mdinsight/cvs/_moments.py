@@ -153,6 +153,8 @@ def block_moments(
 class MomentSums:
     """Takes the moments of each group of blocks as the rows pass; see :func:`block_moments`."""
 
+    paired = True
+
     def __init__(
         self, lag: int, groups: Sequence[Sequence[Block]], reversible: bool = False, chunk: int | None = None
     ) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +11,8 @@ import numba
 import numpy as np
 from numba import types
 
-_log = logging.getLogger(__name__)
+from mdinsight.compiled import compiled
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MATRIX = types.Array(types.float64, 2, "C")
@@ -68,16 +67,7 @@ def jit(function: F, reorder: bool = False) -> F:
 
     ``reorder`` lets sums be taken in another order, so that they run in vector registers; NaN and infinity stay what they are.
     """
-    fast = {"reassoc", "contract", "nsz"} if reorder else False
-    try:
-        compiled = numba.njit(function, nogil=True, cache=True, error_model="numpy", fastmath=fast)
-        # numba looks at the file of the function alone, but code from the other files of the room is inlined into it as well
-        with suppress(AttributeError):
-            compiled._cache._cache_file._source_stamp = _SOURCES
-        return compiled
-    except RuntimeError as error:  # numba finds no folder that it may write to, as in a read-only container
-        _log.info("compiled code of %s is not kept: %s", function.__name__, error)
-        return numba.njit(function, nogil=True, cache=False, error_model="numpy", fastmath=fast)
+    return compiled(function, _SOURCES, {"reassoc", "contract", "nsz"} if reorder else False)
 
 
 def ready(kernel: Kernel) -> Kernel:

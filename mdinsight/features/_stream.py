@@ -119,7 +119,7 @@ class FeatureStream(Rows):
         """All rows in order, ``size`` at a time (by default about 8 MB); no chunk holds rows of two trajectories."""
         if size is not None and (isinstance(size, bool) or int(size) != size or size < 1):
             raise ParameterError(f"size={size!r} is no number of rows; give at least 1")
-        step = int(size) if size else rows_of_a_piece(self.lengths, 4 * self.n_columns, 0)
+        step = int(size) if size else rows_of_a_piece(self.lengths, 4 * self.n_columns)
         for trajectory in range(len(self)):
             for start in range(0, self.lengths[trajectory], step):
                 yield self.rows(trajectory, start, min(start + step, self.lengths[trajectory]))
@@ -205,9 +205,10 @@ def sweep(jobs: Sequence[tuple[FeatureStream, Consumer]]) -> None:
             "one pass needs streams over the same trajectories; make them with mdinsight.cvs.fit_together"
         )
     overlap = max(consumer.overlap for _, consumer in jobs)
-    step = rows_of_a_piece(files.lengths, 4 * sum(stream.n_columns for stream in streams), overlap)
+    row_bytes = 4 * sum(stream.n_columns for stream in streams)
+    step = rows_of_a_piece(files.lengths, row_bytes, overlap, any(consumer.paired for _, consumer in jobs))
     groups = list(grid(files.lengths, step, overlap))
-    sweeper = _Sweep(streams, jobs, step, _leaves_the_process(files.workers))
+    sweeper = _Sweep(streams, jobs, step, leaves_the_process(files.workers))
     with one_thread(), sweeper:
         todo = (sweeper.task(group) for group in groups)
         done = ordered_map(sweeper.function, todo, files.workers)
@@ -343,7 +344,8 @@ def _shorten(files: Files, ends: dict[int, tuple[int, str]]) -> None:
     files.lengths = tuple(ends[i][0] if i in ends else length for i, length in enumerate(files.lengths))
 
 
-def _leaves_the_process(workers: Workers) -> bool:
+def leaves_the_process(workers: Workers) -> bool:
+    """Whether the work is done by other processes."""
     return isinstance(workers, Executor) and not isinstance(workers, ThreadPoolExecutor)
 
 

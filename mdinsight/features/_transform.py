@@ -10,7 +10,7 @@ import numpy as np
 
 from mdinsight.features._base import Definition
 from mdinsight.features._cache import Cache
-from mdinsight.features._stream import FeatureStream, Files, open_cache
+from mdinsight.features._stream import FeatureStream, Files, leaves_the_process, open_cache
 from mdinsight.parallel import Workers, cores, ordered_map
 from mdinsight.passes import Collected, Shortened
 from mdinsight.progress import Progress
@@ -41,7 +41,8 @@ def load(stream: FeatureStream) -> TimeSeries:
         arrays = _kept(stream, store)
     missing = [i for i, array in enumerate(arrays) if array is None]
     if missing:
-        rows = Collected(stream.lengths, stream.n_columns, np.float32, missing)
+        shared = not leaves_the_process(stream.files.workers)
+        rows = Collected(stream.lengths, stream.n_columns, np.float32, missing, shared=shared)
         try:
             stream.sweep([rows])
         except Shortened:  # what lies before a corrupt frame is computed but for the rest of its piece

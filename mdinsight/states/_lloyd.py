@@ -56,6 +56,7 @@ class Cells:
     centers: np.ndarray
     spread: bool = False
     overlap: int = 0
+    paired: bool = False
     inertia: float = 0.0
     n: int = 0
     mean: np.ndarray = field(init=False)
@@ -154,6 +155,7 @@ class Sample:
     """Takes evenly spaced rows of all trajectories together, at most so many."""
 
     overlap = 0
+    paired = False
 
     def __init__(self, series: Rows, most: int) -> None:
         self._stride = max(1, -(-series.n_frames // most))

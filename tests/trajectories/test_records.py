@@ -15,7 +15,6 @@ from scipy.io import netcdf_file
 
 import mdinsight as mdi
 from mdinsight.errors import FormatError, NonFiniteError
-from mdinsight.parallel import ordered_map
 from mdinsight.trajectories._formats import _base, format_of
 from mdinsight.trajectories._formats._base import box_from_cell, in_threads
 
@@ -201,25 +200,28 @@ def test_one_worker_is_one_core(formats, top, monkeypatch):
     """Whoever asks for it reads in the thread that asks; everybody else on all cores."""
     trajs = mdi.open(formats / "plain.dcd", top=top)
     features = mdi.features.Distances([[0, 1], [2, 20]])
-    cut = []
+    handed_on = []
 
-    def counted(work, items, workers):
-        cut.append(workers)
-        return ordered_map(work, items, workers)
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *args):
+            handed_on.append(args)
+            return super().submit(*args)
 
+    pool = Pool(2)
     monkeypatch.setattr(_base, "cores", lambda: 3)
     monkeypatch.setattr(_base, "_LEAST", 1)
-    monkeypatch.setattr(_base, "ordered_map", counted)
+    monkeypatch.setattr(_base, "_pool", lambda: pool)
     alone = features.transform(trajs, workers=1, cache=False)
     stream = features.stream(trajs, workers=1, cache=False)
     np.testing.assert_array_equal(np.concatenate(list(stream.iter_chunks(7))), alone.concatenated())
     mdi.cvs.PCA(dim=1).fit(stream)
-    assert cut == []
-    assert len(list(trajs.iter_chunks(10))) == 2 and cut == [3, 3]
+    assert handed_on == []
+    assert len(list(trajs.iter_chunks(10))) == 2 and len(handed_on) == 4  # of three parts each
     trajs[0].read()
-    assert cut == [3, 3, 3]
+    assert len(handed_on) == 6
     np.testing.assert_array_equal(features.stream(trajs, cache=False).rows(0, 0, 20), alone[0])
-    assert cut == [3, 3, 3, 3]
+    assert len(handed_on) == 8
+    pool.shutdown()
 
 
 CUT = """

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import mdtraj
-import numba
 import numpy as np
 
+from mdinsight.compiled import compiled
 from mdinsight.errors import FormatError, TrajectoryError
-from mdinsight.parallel import cores, is_held, ordered_map
+from mdinsight.parallel import cores, is_held
 from mdinsight.words import counted
 
-_log = logging.getLogger(__name__)
 _LEAST = 1 << 22
 """Bytes that it must be to be worth a thread of its own."""
 _NOTHING = 1e-6
@@ -153,16 +153,8 @@ _SOURCES = _sources()
 
 
 def jit(function: F) -> F:
-    """Compile without the interpreter lock; the machine code is kept on disk where a folder for it can be written."""
-    try:
-        compiled = numba.njit(function, nogil=True, cache=True, error_model="numpy")
-        # numba looks at the file of the function alone, but code from the other files here is inlined into it as well
-        with suppress(AttributeError):
-            compiled._cache._cache_file._source_stamp = _SOURCES
-        return compiled
-    except RuntimeError as error:  # numba finds no such folder, as in a read-only container
-        _log.info("compiled code of %s is not kept: %s", function.__name__, error)
-        return numba.njit(function, nogil=True, error_model="numpy")
+    """Compile without the interpreter lock; code from the other files here is inlined into it as well."""
+    return compiled(function, _SOURCES)
 
 
 def in_threads(work: Callable[[int, int], None], n_frames: int, n_bytes: int) -> None:
@@ -179,8 +171,23 @@ def in_threads(work: Callable[[int, int], None], n_frames: int, n_bytes: int) ->
         work(0, n_frames)
         return
     edges = np.linspace(0, n_frames, count + 1).astype(int).tolist()
-    for _ in ordered_map(lambda i: work(edges[i], edges[i + 1]), range(count), workers=count):
-        pass
+    others = [_pool().submit(work, first, last) for first, last in pairwise(edges[1:])]
+    try:
+        work(0, edges[1])
+    finally:
+        wait(others)
+    for other in others:
+        other.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that stay, one fewer than cores: to start one costs a tenth of what there is to read."""
+    return ThreadPoolExecutor(max(1, cores() - 1), thread_name_prefix="mdinsight-read")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def read_bytes(descriptor: int, start: int, count: int, path: Path) -> bytes:
