@@ -133,6 +133,18 @@ def warm(files: Files) -> dict[str, list[str]]:
     return made
 
 
+def again(paths: list[str], times: int) -> list[str]:
+    """The files so many times, under other names: more work of the same kind, without more room on the disk."""
+    made = []
+    for number in range(times):
+        for path in map(Path, paths):
+            link = path.with_name(f"again-{number}-{path.name}")
+            if not link.exists():
+                link.hardlink_to(path)
+            made.append(str(link))
+    return made
+
+
 def describe(files: Files) -> str:
     """The data in words."""
     mega = {name: sum(Path(f).stat().st_size for f in some) / 1e6 for name, some in _sets(files).items()}

@@ -242,8 +242,14 @@ def load_frames(job: Job) -> Any:
     """Frames of the protein in memory."""
     import mdtraj
 
-    frames = mdtraj.load(job["files"][0], top=job["topology"], atom_indices=job["atoms"])
-    return frames[: job["frames_in_memory"]]
+    loaded, wanted = [], job["frames_in_memory"]
+    for file in job["files"]:
+        if wanted > 0:
+            loaded.append(mdtraj.load(file, top=job["topology"], atom_indices=job["atoms"])[:wanted])
+            wanted -= len(loaded[-1])
+    frames = mdtraj.join(loaded)
+    frames.time = np.arange(len(frames))  # one trajectory: the files' times begin anew
+    return frames
 
 
 def serve(works: dict[str, Callable[[Job], Result]], ready: Callable[[Job], None]) -> None:

@@ -66,6 +66,7 @@ class Bench:
         self.runner, self.files = runner, runner.files
         self.limits = limits(self.files)
         self.ours: dict[tuple[str, int], Timed] = {}
+        self.jobs: dict[str, Job] = {}
         self.missed: list[str] = []
         self.theirs: dict[tuple[str, str], float] = {}  # seconds on one core
         self.memory: dict[str, float] = {}
@@ -106,7 +107,7 @@ class Bench:
         found = self.runner.in_turn([row.ours, *(r.job for r in rivals)], n_cores, row.cold)
         ours = found[0]
         if not row.cold:
-            self.ours[row.title, n_cores] = ours
+            self.ours[row.title, n_cores], self.jobs[row.title] = ours, row.ours
         speed = f"{row.amount / ours.seconds:,.0f} {row.unit}/s"
         if row.bytes:
             limit = self.limits["disk" if row.cold else "cached"]

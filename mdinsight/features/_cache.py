@@ -50,7 +50,7 @@ _ABANDONED = 86_400.0
 """Seconds after which what stands under a temporary name, untouched, was left by a process that was killed."""
 _TRAILER = struct.Struct("<8sQQI")
 _TABLE = np.dtype("<u8")
-_MAGIC = b"mdinsgt3"
+_MAGIC = b"mdinsgt4"
 _UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 
