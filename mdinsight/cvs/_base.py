@@ -145,13 +145,13 @@ def bootstrap(
     return samples
 
 
-def meaning(covariance: np.ndarray, matrix: np.ndarray, keep: np.ndarray, n_columns: int) -> dict[str, np.ndarray]:
+def meaning(moments: Moments, matrix: np.ndarray, keep: np.ndarray, n_columns: int) -> dict[str, np.ndarray]:
     """Deviations, correlations and shares of linear coordinates, for all columns; zero for those left out."""
-    deviation = np.sqrt(np.diag(covariance))
-    together = covariance @ matrix
+    deviation = np.sqrt(np.diag(moments.c00))
+    together = moments.c00 @ matrix
     spread = np.sqrt(np.maximum(np.einsum("ij,ij->j", matrix, together), np.finfo(float).tiny))
     correlations = together / np.outer(deviation, spread)
-    shares = relative_weights(covariance / np.outer(deviation, deviation), correlations)
+    shares = relative_weights(moments.spectrum, correlations)
     return {
         "deviations": spread_out(deviation, keep, n_columns),
         "correlations": spread_out(np.clip(correlations, -1.0, 1.0), keep, n_columns),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from mdinsight.cvs._moments import Moments
+from mdinsight.cvs._moments import Moments, Spectrum
 from mdinsight.errors import DegenerateError
 
 
@@ -25,14 +25,12 @@ class Modes:
     right: np.ndarray
 
 
-def whitening(covariance: np.ndarray, epsilon: float) -> np.ndarray:
+def whitening(spectrum: Spectrum, epsilon: float) -> np.ndarray:
     """(n, rank) matrix W with ``W.T @ covariance @ W = 1``; directions below the cutoff are left out.
 
     ``epsilon`` is a cutoff for eigenvalues of the correlation matrix. Constant columns get a row of zeros.
     """
-    deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0.0)
-    values, vectors = np.linalg.eigh(covariance * np.outer(scale, scale))
+    scale, values, vectors = spectrum
     keep = values > max(epsilon, -float(values[0]))
     if not keep.any():
         raise DegenerateError("no column varies, so there is no coordinate to find; check the features")
@@ -42,7 +40,7 @@ def whitening(covariance: np.ndarray, epsilon: float) -> np.ndarray:
 def reversible_modes(moments: Moments, epsilon: float = 1e-6) -> Modes:
     """TICA: eigenvalues by falling magnitude, for the moments taken forward and backward in time."""
     m = moments.symmetrized()
-    w = whitening(m.c00, epsilon)
+    w = whitening(m.spectrum, epsilon)
     values, vectors = np.linalg.eigh(w.T @ m.c0t @ w)
     order = np.argsort(-np.abs(values), kind="stable")
     left = canonical_signs(w @ vectors[:, order])
@@ -51,7 +49,7 @@ def reversible_modes(moments: Moments, epsilon: float = 1e-6) -> Modes:
 
 def singular_modes(moments: Moments, epsilon: float = 1e-6) -> Modes:
     """VAMP: singular values and functions of the half-weighted Koopman matrix."""
-    w0, wt = whitening(moments.c00, epsilon), whitening(moments.ctt, epsilon)
+    w0, wt = whitening(moments.spectrum, epsilon), whitening(Spectrum.of(moments.ctt), epsilon)
     u, values, vt = scipy.linalg.svd(w0.T @ moments.c0t @ wt, full_matrices=False)
     left, right = w0 @ u, wt @ vt.T
     signs = _signs(left)
@@ -81,11 +79,11 @@ def vamp2(moments: Moments, epsilon: float = 1e-10) -> float:
 
     Equation (33) of Wu and Noe, J. Nonlinear Sci. 30, 23 (2020), doi 10.1007/s00332-019-09567-y.
     """
-    w0, wt = whitening(moments.c00, epsilon), whitening(moments.ctt, epsilon)
+    w0, wt = whitening(moments.spectrum, epsilon), whitening(Spectrum.of(moments.ctt), epsilon)
     return 1.0 + float(np.sum((w0.T @ moments.c0t @ wt) ** 2))
 
 
-def relative_weights(correlation: np.ndarray, with_target: np.ndarray, epsilon: float = 1e-10) -> np.ndarray:
+def relative_weights(spectrum: Spectrum, with_target: np.ndarray, epsilon: float = 1e-10) -> np.ndarray:
     """How much each column makes of each target that is linear in the columns: not negative, sums to one.
 
     Correlated columns share what they have in common, so a column and its copy get half each. Johnson, Multivar. Behav.
@@ -93,12 +91,12 @@ def relative_weights(correlation: np.ndarray, with_target: np.ndarray, epsilon: 
 
     Parameters
     ----------
-    correlation
-        (n, n) correlations of the columns.
+    spectrum
+        Of the correlations of the columns.
     with_target
         (n, k) correlations of the columns with the targets.
     """
-    values, vectors = np.linalg.eigh(correlation)
+    _, values, vectors = spectrum
     keep = values > epsilon
     root = np.sqrt(values[keep])
     half = (vectors[:, keep] * root) @ vectors[:, keep].T

@@ -148,7 +148,7 @@ def from_linear(
         return model
     total: Moments = combine(block_moments(series, 0, bootstrap_groups(series, 0)))
     keep = varying_columns(total, series.names)
-    described = meaning(total.only(keep).c00, matrix[keep], keep, n)
+    described = meaning(total.only(keep), matrix[keep], keep, n)
     return model.replace(n_frames=series.n_frames, **described)
 
 

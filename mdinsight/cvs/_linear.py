@@ -140,7 +140,7 @@ class LinearEstimator(CVEstimator):
             matrix=spread_out(left, keep, n),
             mean_lagged=spread_out(ours.mean_t, keep, n) if paired else None,
             matrix_lagged=spread_out(right, keep, n) if paired else None,
-            **meaning(ours.c00, modes.left[:, :dim], keep, n),
+            **meaning(ours, modes.left[:, :dim], keep, n),
         )
 
 

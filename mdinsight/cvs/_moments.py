@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
+from mdinsight.compiled import compiled
 from mdinsight.cvs._blocks import Block
 from mdinsight.cvs._folded import paired, shifted
 from mdinsight.errors import DegenerateError
@@ -20,6 +23,22 @@ from mdinsight.series import Rows
 _CHUNK_VALUES = 500_000
 """Numbers widened to float64 at once: 4 MB."""
 _SHIFT_ROWS = 64
+
+
+class Spectrum(NamedTuple):
+    """A covariance as ``scale`` (n,), one over each column's deviation (0 where that is 0), and the eigenvalues (n,), rising,
+    and eigenvectors (n, n) of the correlations."""
+
+    scale: np.ndarray
+    values: np.ndarray
+    vectors: np.ndarray
+
+    @classmethod
+    def of(cls, covariance: np.ndarray) -> Spectrum:
+        """That of a covariance (n, n)."""
+        deviation = _deviation(covariance)
+        scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0.0)
+        return cls(scale, *np.linalg.eigh(covariance * np.outer(scale, scale)))
 
 
 @dataclass(frozen=True)
@@ -43,8 +62,15 @@ class Moments:
     c0t: np.ndarray
     ctt: np.ndarray
 
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """That of ``c00``."""
+        return Spectrum.of(self.c00)
+
     def symmetrized(self) -> Moments:
         """The moments of the pairs together with the same pairs backwards in time (reversible dynamics)."""
+        if self.ctt is self.c00:
+            return self
         mean = (self.mean_0 + self.mean_t) / 2
         a, b = self.mean_0 - mean, self.mean_t - mean
         c00 = (self.c00 + self.ctt + np.outer(a, a) + np.outer(b, b)) / 2
@@ -83,17 +109,17 @@ def combine(parts: Sequence[Moments], counts: Sequence[int] | np.ndarray | None 
     share = weights / n
     mean_0 = sum(w * p.mean_0 for w, p in zip(share, parts, strict=True))
     mean_t = sum(w * p.mean_t for w, p in zip(share, parts, strict=True))
-    alike = all(part.ctt is part.c00 for part in parts)
-    c00, c0t = np.zeros_like(parts[0].c00), np.zeros_like(parts[0].c00)
-    ctt = c00 if alike else np.zeros_like(c00)
-    for w, part in zip(share, parts, strict=True):
-        if w == 0.0:
-            continue
-        a, b = part.mean_0 - mean_0, part.mean_t - mean_t
-        c00 += w * (part.c00 + np.outer(a, a))
-        c0t += w * (part.c0t + np.outer(a, b))
-        if not alike:
-            ctt += w * (part.ctt + np.outer(b, b))
+    a, b = np.stack([part.mean_0 - mean_0 for part in parts]), np.stack([part.mean_t - mean_t for part in parts])
+
+    def second(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        total = (x.T * share) @ y
+        for w, part in zip(share, parts, strict=True):
+            if w != 0.0:
+                total += w * getattr(part, name)
+        return np.asarray(total)
+
+    c00, c0t = second("c00", a, a), second("c0t", a, b)
+    ctt = c00 if all(part.ctt is part.c00 for part in parts) else second("ctt", b, b)
     return Moments(n, mean_0, mean_t, c00, c0t, ctt)
 
 
@@ -290,13 +316,10 @@ def packed_shape(n_parts: int, n_columns: int, reversible: bool) -> tuple[int, i
 def unpacked(rows: np.ndarray, n_columns: int, reversible: bool) -> list[Moments]:
     """The moments that :func:`packed` made rows of."""
     k, triangle = n_columns, n_columns * (n_columns + 1) // 2
-    lower = np.flatnonzero(np.tri(k, dtype=bool))
 
     def mirrored(values: np.ndarray) -> np.ndarray:
-        half = np.zeros((k, k))
-        half.ravel()[lower] = values
-        full = half + half.T
-        np.fill_diagonal(full, half.diagonal())
+        full = np.empty((k, k))
+        _mirror(values, full)
         return full
 
     parts = []
@@ -309,3 +332,13 @@ def unpacked(rows: np.ndarray, n_columns: int, reversible: bool) -> list[Moments
             c0t = rest[k : k + k * k].reshape(k, k)
             parts.append(Moments(n, mean, rest[:k], c00, c0t, mirrored(rest[k + k * k :])))
     return parts
+
+
+@compiled
+def _mirror(values: np.ndarray, full: np.ndarray) -> None:
+    """A symmetric matrix out of its lower triangle, row by row."""
+    place = 0
+    for i in range(full.shape[0]):
+        for j in range(i + 1):
+            full[i, j] = full[j, i] = values[place]
+            place += 1
