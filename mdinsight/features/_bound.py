@@ -66,8 +66,8 @@ class Bound:
 
     @cached_property
     def content(self) -> str:
-        """Identity of what is computed: the kernels with their arrays; of a user's function the topology too, which it sees."""
-        digest = hashlib.sha256(b"" if self.is_compiled else self.labels.hash.encode())
+        """Identity of what is computed: the kernels with their arrays, other functions with the topology that they see."""
+        digest = hashlib.sha256()
         for part in self.parts:
             digest.update(part.identity.encode())
         if self.order is not None:
@@ -156,7 +156,7 @@ class Bound:
 
     def aligned(self, keys: Sequence[str]) -> Bound:
         """The same with the columns of these keys, in this order."""
-        bound = Bound(self.definition, restricted(self.parts, set(keys)), self.labels)
+        bound = Bound(self.definition, restricted(self.parts, set(keys), once=True), self.labels)
         place = {column.key: i for i, column in enumerate(bound.columns)}
         order = np.array([place[key] for key in keys])
         if not np.array_equal(order, np.arange(len(keys))):
@@ -187,8 +187,9 @@ def bind_all(definition: Definition, thing: Any) -> list[Bound]:
     bounds = [definition.bind(topology, name) for topology, name in topologies_of(thing)]
     if len(bounds) == 1:
         return bounds
-    counts = Counter(column.key for bound in bounds for column in bound.columns)
-    common = [column.key for column in bounds[0].columns if counts[column.key] == len(bounds)]
+    each = [dict.fromkeys(column.key for column in bound.columns) for bound in bounds]  # a pair given twice counts once
+    counts = Counter(key for keys in each for key in keys)
+    common = [key for key in each[0] if counts[key] == len(bounds)]
     if not common:
         raise TopologyError(
             f"{definition.title} has no column that is common to the {len(bounds)} topologies "

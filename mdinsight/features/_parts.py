@@ -16,6 +16,7 @@ from mdinsight.features._columns import Columns
 from mdinsight.features._frames import over_frames
 from mdinsight.features._jit import Kernel, ready
 from mdinsight.series import Column
+from mdinsight.trajectories import topology_hash
 
 if TYPE_CHECKING:
     from mdinsight.features._base import Feature
@@ -123,8 +124,8 @@ class TrajectoryPart:
 
     @cached_property
     def identity(self) -> str:
-        """Of all that its values depend on besides the coordinates and the topology."""
-        what = f"{self.feature.hash} {self.outputs} {self.width}\n".encode()
+        """Of all that its values depend on besides the coordinates: mdtraj, and the atoms' topology, all of which it sees."""
+        what = f"{self.feature.hash} {self.outputs} {self.width} {mdtraj.__version__} {_seen(self.topology)}\n".encode()
         return sha256(what + self.atoms.astype("<i8").tobytes()).hexdigest()
 
     @property
@@ -184,14 +185,29 @@ class TrajectoryPart:
         return frames
 
 
+def _seen(topology: mdtraj.Topology) -> str:
+    """The topology's hash and what it leaves out, as writers differ in it: a user's function may look at that too."""
+    chains = [str(getattr(chain, "chain_id", None)) for chain in topology.chains]
+    segments = [str(residue.segment_id) for residue in topology.residues]
+    atoms = [(atom.serial, getattr(atom, "formal_charge", None)) for atom in topology.atoms]
+    bonds = [(bond[0].index, bond[1].index, str(bond.type), bond.order) for bond in topology.bonds]
+    return f"{topology_hash(topology)} {chains} {segments} {atoms} {bonds}"
+
+
 AnyPart = Part | TrajectoryPart
 
 
-def restricted(parts: Sequence[AnyPart], keys: set[str]) -> list[AnyPart]:
-    """The parts with only the columns of these keys."""
+def restricted(parts: Sequence[AnyPart], keys: set[str], once: bool = False) -> list[AnyPart]:
+    """The parts with only the columns of these keys; with ``once`` the first column of each key."""
     kept: list[AnyPart] = []
+    left = set(keys)
     for part in parts:
-        keep = [i for i, column in enumerate(part.columns) if column.key in keys]
+        keep = []
+        for i, column in enumerate(part.columns):
+            if column.key in left:
+                keep.append(i)
+                if once:
+                    left.discard(column.key)
         if len(keep) == len(part.columns):
             kept.append(part)
         elif keep:

@@ -153,7 +153,7 @@ def _check(trajs: Trajectories, discrete: Discrete) -> None:
                 f"{trajectory.label} has {trajectory.n_frames} frames, its discrete trajectory {len(array)}; "
                 "give the trajectories that the states were made from, in the same order"
             )
-        if origin.fingerprint and trajectory.fingerprint and origin.fingerprint != trajectory.fingerprint:
+        if origin.fingerprint and where.fingerprint and origin.fingerprint != where.fingerprint:
             raise ParameterError(
                 f"{trajectory.label} is not the file {origin.file} that the states were made from (or was changed since); "
                 "give the same trajectories in the same order"

@@ -142,9 +142,9 @@ class MemorySource:
         note = "its times are 0, 1, 2, ... ps, which mdtraj makes up for files without times" if counted else ""
         self.scan = Scan(len(self._xyz), self._xyz.shape[1], times, error, has_box, time_note=note)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Identity of the coordinates and the box."""
+        """Identity of the coordinates and the box, as they are now: mdtraj superposes and centers in place."""
         return identity(self._xyz) if self._box is None else identity(self._xyz, self._box)
 
     def read(self, frames: range, atoms: np.ndarray | None) -> Frames:

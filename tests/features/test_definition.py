@@ -133,6 +133,18 @@ def test_several_topologies_keep_what_they_have_in_common(make_peptide):
         Torsions("chi1").transform([make_peptide("ARG ALA"), make_peptide("ALA ARG")], cache=False)
 
 
+def test_a_pair_given_twice_counts_once_in_several_topologies(frames):
+    other = frames[:]
+    other.topology = frames.topology.copy()
+    other.topology.residue(0).resSeq = 77
+    twice = Distances(pairs=[[0, 5], [5, 0], [8, 9], [9, 8], [6, 8]])
+    with pytest.warns(DataWarning, match="2 of 4 columns"):
+        X = twice.transform([frames, other], cache=False)
+    alone = Distances(pairs=[[8, 9], [6, 8]]).transform(frames, cache=False)
+    assert X.names == alone.names
+    assert all(np.array_equal(array, alone[0]) for array in X)
+
+
 def test_fixed_columns_bind_to_a_mutant_in_the_same_order(make_peptide):
     wild, mutant = make_peptide("ALA ARG LYS ALA"), make_peptide("ALA GLY LYS ALA")
     definition = Torsions("phi psi").transform(wild, cache=False).definition

@@ -114,3 +114,30 @@ def test_a_mistake_in_a_function_names_feature_file_and_frames(function, cause, 
     with pytest.raises(MdinsightError, match=match) as error:
         Function(function, "x").transform(frames, cache=False)
     assert isinstance(error.value.__cause__, cause) if cause else error.value.__cause__ is None
+
+
+CHANGES = {
+    "chain": lambda top: setattr(top.chain(0), "chain_id", "Q"),
+    "serial": lambda top: setattr(top.atom(0), "serial", 777),
+    "segment": lambda top: setattr(top.residue(0), "segment_id", "PROA"),
+    "number": lambda top: setattr(top.residue(1), "resSeq", 55),
+    "bond": lambda top: top.add_bond(top.atom(0), top.atom(6), order=2),
+}
+
+
+def _looks(frames):
+    top = frames.topology
+    seen = (top.chain(0).chain_id, top.atom(0).serial, top.residue(0).segment_id, top.residue(1).resSeq, top.n_bonds)
+    return np.full(len(frames.xyz), float(sum(repr(seen).encode())))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_cached_results_are_of_the_topology_that_the_function_saw(change, frames, tmp_path):
+    feature, other = Function(_looks, ["v"]), frames[:]
+    other.topology = frames.topology.copy()
+    stream = feature.stream(mdi.open(other), cache=tmp_path)
+    CHANGES[change](other.topology)
+    before, after = stream.load(), feature.transform(other, cache=tmp_path)
+    assert np.array_equal(before[0], feature.transform(frames, cache=False)[0])
+    assert np.array_equal(after[0], feature.transform(other, cache=False)[0])
+    assert not np.array_equal(before[0], after[0])

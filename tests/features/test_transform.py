@@ -203,6 +203,15 @@ def test_cache_knows_which_frames_and_which_file(examples, tmp_path):
         )
 
 
+def test_frames_in_memory_that_were_moved_meanwhile_are_computed_anew(frames, tmp_path):
+    moved = frames[:]
+    trajs, feature = mdi.open(moved), Distances(pairs=[[0, 5]])
+    before = np.array(feature.transform(trajs, cache=tmp_path)[0])
+    moved.xyz[:] *= 2.0
+    assert np.allclose(feature.transform(trajs, cache=tmp_path)[0], 2.0 * before, atol=1e-6)
+    assert np.array_equal(feature.transform(frames, cache=tmp_path)[0], before)
+
+
 @pytest.mark.parametrize("damage", ["torn", "empty", "flipped", "other shape", "no numpy"])
 def test_a_damaged_cache_file_is_written_anew(damage, frames, tmp_path):
     features = Distances("all")
