@@ -29,6 +29,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def lock() -> threading.Lock:
+    """A lock of a module, which a process made by fork finds free whatever other threads of this one do at that time."""
+    made = threading.Lock()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=made.acquire, after_in_parent=made.release, after_in_child=made.release)
+    return made
+
+
 _held = threading.local()
 
 
@@ -117,7 +125,7 @@ class Parcel(Generic[T]):
 
 
 _OPENED: OrderedDict[bytes, Any] = OrderedDict()
-_OPENED_LOCK = threading.Lock()
+_OPENED_LOCK = lock()
 _OPENED_AT_MOST = 16
 
 
@@ -129,7 +137,7 @@ def _pickler() -> Any:
         return pickle
 
 
-_LIMITED_LOCK = threading.Lock()
+_LIMITED_LOCK = lock()
 _limited: list[Any] = []
 """The limit that stands, once for each block that is inside."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -62,10 +61,13 @@ class Moments:
     c0t: np.ndarray
     ctt: np.ndarray
 
-    @cached_property
+    @property
     def spectrum(self) -> Spectrum:
-        """That of ``c00``."""
-        return Spectrum.of(self.c00)
+        """That of ``c00``, decomposed once; until Python 3.12 ``cached_property`` lets one thread at a time do that."""
+        found: Spectrum | None = self.__dict__.get("_spectrum")
+        if found is None:
+            found = self.__dict__["_spectrum"] = Spectrum.of(self.c00)
+        return found
 
     def symmetrized(self) -> Moments:
         """The moments of the pairs together with the same pairs backwards in time (reversible dynamics)."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from mdinsight.features._geometry import TABLE, tabulate_box
 from mdinsight.features._jit import LOOP, MANY, Kernel, jit
 from mdinsight.features._lanes import LANES
 from mdinsight.features._memory import aligned, write_block
+from mdinsight.parallel import lock
 
-_COMPILING = threading.Lock()
+_COMPILING = lock()
 
 
 @jit

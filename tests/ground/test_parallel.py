@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -79,3 +82,33 @@ def test_a_branch_of_a_seed_does_not_depend_on_the_others():
     assert 0 <= seeds.integer(7, "torch") < 2**31
     with pytest.raises(ParameterError, match="seed"):
         seeds.generator(-1)
+
+
+FORKS = """
+import os, signal, threading
+from mdinsight.parallel import one_thread
+def many():
+    while not done:
+        with one_thread():
+            pass
+done = False
+thread = threading.Thread(target=many)
+thread.start()
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        signal.alarm(5)
+        with one_thread():
+            os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        break
+else:
+    print("whole")
+done = True
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_finds_the_locks_free():
+    found = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], capture_output=True, text=True, check=True)
+    assert found.stdout == "whole\n"

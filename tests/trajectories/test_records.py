@@ -196,6 +196,23 @@ def test_one_thread_and_many_read_the_same(tmp_path, monkeypatch):
     np.testing.assert_array_equal(alone, xyz[:, atoms] * NM)
 
 
+AT_EXIT = """
+import atexit, sys
+import mdinsight as mdi
+from mdinsight.trajectories._formats import _base
+_base.cores, _base._LEAST = lambda: 3, 1
+trajectory = mdi.open(sys.argv[1], top=sys.argv[2])[0]
+before = trajectory.read_chunk(0, 9).xyz.tobytes()
+atexit.register(lambda: print(trajectory.read_chunk(0, 9).xyz.tobytes() == before))
+"""
+
+
+def test_files_are_read_while_the_interpreter_ends(formats, top):
+    """No thread can be started then; a file is not corrupt for that."""
+    command = [sys.executable, "-c", AT_EXIT, str(formats / "plain.dcd"), str(top)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"
+
+
 def test_one_worker_is_one_core(formats, top, monkeypatch):
     """Whoever asks for it reads in the thread that asks; everybody else on all cores."""
     trajs = mdi.open(formats / "plain.dcd", top=top)

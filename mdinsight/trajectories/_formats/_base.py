@@ -171,7 +171,13 @@ def in_threads(work: Callable[[int, int], None], n_frames: int, n_bytes: int) ->
         work(0, n_frames)
         return
     edges = np.linspace(0, n_frames, count + 1).astype(int).tolist()
-    others = [_pool().submit(work, first, last) for first, last in pairwise(edges[1:])]
+    try:
+        others = [_pool().submit(work, first, last) for first, last in pairwise(edges[1:])]
+    except RuntimeError:  # no more threads may be started, or the interpreter ends
+        _pool().shutdown(cancel_futures=True)
+        _pool.cache_clear()
+        work(0, n_frames)
+        return
     try:
         work(0, edges[1])
     finally:
