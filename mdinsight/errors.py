@@ -113,6 +113,10 @@ class DataWarning(MdinsightWarning):
     """Something in the data was left out or looks wrong; the message counts what."""
 
 
+class CacheWarning(MdinsightWarning):
+    """Results are not kept on disk, and will be computed anew."""
+
+
 class StatisticsWarning(MdinsightWarning):
     """An estimate was made, but something it rests on does not hold."""
 

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mdinsight.checksums import checksums
-from mdinsight.errors import ParameterError
+from mdinsight.errors import CacheWarning, ParameterError, warn_user
 from mdinsight.files import cache_folder, discard, index_folder
 from mdinsight.parallel import Workers, ordered_map
 
@@ -160,7 +160,8 @@ class Cache:
     def give_up(self, error: OSError) -> None:
         """Say once that nothing more is kept, and why."""
         if not self._broken:
-            _log.warning("results are not cached: %s; set MDINSIGHT_CACHE to a folder that can be written", error)
+            text = f"results are not cached: {error}; set MDINSIGHT_CACHE to a folder that can be written"
+            warn_user(text, CacheWarning)
         self._broken = True
 
     def room(self, size: int, quiet: bool = False) -> bool:
@@ -177,9 +178,10 @@ class Cache:
                 free = shutil.disk_usage(_existing(self.folder)).free
                 if size + _SPARE > free:
                     reason = f"the disk of {self.folder} has {_told(free)} left; set MDINSIGHT_CACHE to another disk"
-        if reason and not quiet and not self._full:
+        if reason and not quiet and not self._full and self.limit > 0:  # of 0, who set it knows
             self._full = True
-            _log.warning("features of %s are not cached, and are computed anew in each pass: %s", _told(size), reason)
+            text = f"features of {_told(size)} are not cached, and are computed anew in each pass: {reason}"
+            warn_user(text, CacheWarning)
         return not reason
 
     def prune(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -15,7 +14,7 @@ from typing import Any
 import mdtraj
 import numpy as np
 
-from mdinsight.errors import DataWarning, ParameterError, warn_user
+from mdinsight.errors import CacheWarning, DataWarning, ParameterError, warn_user
 from mdinsight.features._base import Definition, Features
 from mdinsight.features._bound import Bound, bind_all
 from mdinsight.features._cache import Cache, Writer, result_key
@@ -28,8 +27,6 @@ from mdinsight.series import Column, Rows, TimeSeries
 from mdinsight.trajectories import Trajectory, topology_hash
 from mdinsight.trajectories import open as open_trajectories
 from mdinsight.words import counted
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -370,10 +367,10 @@ def open_cache(definition: Definition, cache: bool | str | Path) -> Cache | None
     if cache is False:
         return None
     if not definition.cacheable:
-        _log.warning(
-            "%s: results are not cached on disk, as the content of a function cannot be identified "
+        warn_user(
+            f"{definition.title}: results are not cached on disk, as the content of a function cannot be identified "
             "(it reads a list, an array, an object or a module of your own); pass numbers as defaults instead",
-            definition.title,
+            CacheWarning,
         )
         return None
     return Cache(None if cache is True else cache)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import pickle
 import shutil
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 import mdinsight as mdi
-from mdinsight.errors import CorruptFrameError, DataWarning, NonFiniteError, ParameterError
+from mdinsight.errors import CacheWarning, CorruptFrameError, DataWarning, NonFiniteError, ParameterError
 from mdinsight.features import Distances, Function, Positions, Torsions, streams, sweep
 from mdinsight.features._cache import Cache, cache_limit, write_rows
 from mdinsight.features._stream import FeatureStream, _Sweep
@@ -205,36 +204,39 @@ def test_a_limit_that_is_no_size_is_named(given, trajs, monkeypatch):
         FEATURES.stream(trajs)
 
 
-def test_data_larger_than_the_limit_go_uncached_and_say_so_once(trajs, tmp_path, monkeypatch, caplog):
+def test_data_larger_than_the_limit_go_uncached_and_say_so_once(trajs, tmp_path, monkeypatch, recwarn):
     monkeypatch.setenv("MDINSIGHT_CACHE_LIMIT", "0.1 MB")
     stream = FEATURES.stream(trajs, cache=tmp_path)
-    with caplog.at_level(logging.WARNING, logger="mdinsight"):
-        expected = collected(stream)
-        collected(stream)
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 1 and "features of 307 kB are not cached" in said[0] and "MDINSIGHT_CACHE_LIMIT" in said[0]
+    expected = collected(stream)
+    collected(stream)
+    (said,) = [warning for warning in recwarn if warning.category is CacheWarning]
+    assert "features of 307 kB are not cached" in str(said.message) and "MDINSIGHT_CACHE_LIMIT" in str(said.message)
+    assert said.filename == __file__
+    monkeypatch.setenv("MDINSIGHT_CACHE_LIMIT", "0")
+    collected(FEATURES.stream(trajs, cache=tmp_path))
+    assert [warning for warning in recwarn if warning.category is CacheWarning] == [said]
     assert not list(tmp_path.rglob("*.npy"))
     np.testing.assert_array_equal(expected[0], FEATURES.transform(trajs, cache=False)[0])
 
 
-def test_a_disk_that_is_nearly_full_is_left_alone(trajs, tmp_path, monkeypatch, caplog):
+def test_a_disk_that_is_nearly_full_is_left_alone(trajs, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 30))
-    with caplog.at_level(logging.WARNING, logger="mdinsight"):
+    with pytest.warns(CacheWarning, match=r"1\.07 GB left"):
         collected(FEATURES.stream(trajs, cache=tmp_path))
-    assert "1.07 GB left" in caplog.text and not list(tmp_path.rglob("*.npy"))
+    assert not list(tmp_path.rglob("*.npy"))
 
 
-def test_a_write_that_fails_fails_no_pass(trajs, tmp_path, caplog):
+def test_a_write_that_fails_fails_no_pass(trajs, tmp_path):
     cache = Cache(tmp_path)
     writer = cache.writer("a" * 64, (100, 3), step=50)
     full = writer.target._replace(path="/dev/full")
     rows = np.ones((50, 3), np.float32)
     writer.done(0, write_rows(writer.target, 0, rows))
-    with caplog.at_level(logging.WARNING, logger="mdinsight"):
+    with pytest.warns(CacheWarning, match="No space left"):
         writer.done(50, write_rows(full, 50, rows))
         writer.close()
-    assert "No space left" in caplog.text and cache.get("a" * 64, (100, 3)) is None
+    assert cache.get("a" * 64, (100, 3)) is None
     assert write_rows(writer.target, 50, rows) is None  # as on a machine that does not have the file
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import mmap
 import os
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 
 import mdinsight as mdi
 from mdinsight.checksums import checksums
-from mdinsight.errors import NonFiniteError, ParameterError
+from mdinsight.errors import CacheWarning, NonFiniteError, ParameterError
 from mdinsight.features import (
     RMSD,
     SASA,
@@ -291,29 +290,26 @@ def test_cache_keeps_to_its_limit_and_drops_what_was_not_used(tmp_path):
     assert [key for key in [*keys, "f" * 64] if cache.file(key).exists()] == [keys[0], keys[2], keys[3], "f" * 64]
 
 
-def test_an_unwritable_cache_fails_nothing(frames, tmp_path, caplog):
+def test_an_unwritable_cache_fails_nothing(frames, tmp_path, recwarn):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    with caplog.at_level(logging.WARNING, logger="mdinsight"):
-        series = Torsions("phi").transform([frames[:5], frames[5:]], cache=blocked)
+    series = Torsions("phi").transform([frames[:5], frames[5:]], cache=blocked)
     np.testing.assert_array_equal(np.concatenate(series.arrays), Torsions("phi").transform(frames, cache=False)[0])
-    said = [record for record in caplog.records if "not cached" in record.message]
-    assert len(said) == 1 and "MDINSIGHT_CACHE" in said[0].message
+    (said,) = [warning for warning in recwarn if warning.category is CacheWarning]
+    assert "not cached" in str(said.message) and "MDINSIGHT_CACHE" in str(said.message)
 
 
-def test_what_cannot_be_identified_is_not_cached(frames, tmp_path, caplog):
+def test_what_cannot_be_identified_is_not_cached(frames, tmp_path):
     shift = [3.0]
 
     def closure(frames):
         return frames.xyz[:, 0, 0] + shift[0]
 
     for function in (closure, lambda frames: frames.xyz[:, 0, 0] + _WEIGHTS[0], _reads_no_number, _Callable()):
-        caplog.clear()
         feature = Function(function, "x")
-        with caplog.at_level(logging.WARNING, logger="mdinsight"):
+        with pytest.warns(CacheWarning, match="cannot be identified"):
             feature.transform(frames, cache=tmp_path)
         assert not feature.cacheable
-        assert "cannot be identified" in caplog.text
     assert not list(tmp_path.rglob("*.npy"))
     assert Function(_spread, "x").cacheable and Function(mdtraj.compute_rg, "x").cacheable
     assert Function(_spread, "x").hash == Function(_spread, "x").hash != Function(_counted, "x").hash
