@@ -136,7 +136,7 @@ class ImpliedTimescales(Record):
 
     def summary(self) -> str:
         """A table of lags and timescales, and the verdicts."""
-        lines = ["lag        slowest timescales"]
+        lines = [f"lag        slowest timescales ({'frames' if self.dt is None else 'ps'})"]
         for row, lag in enumerate(self.lags):
             figures = ", ".join(_cell(self.timescales[row, column]) for column in range(self.timescales.value.shape[1]))
             lines.append(f"{units.format_lag(int(lag), self.dt):10s} {figures}")
