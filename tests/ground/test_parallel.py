@@ -91,7 +91,8 @@ def many():
     while not done:
         with one_thread():
             pass
-done = False
+with one_thread():  # imports what it needs: a fork amid an import is Python's own
+    done = False
 thread = threading.Thread(target=many)
 thread.start()
 for _ in range(20):
