@@ -76,6 +76,9 @@ class Contacts(Feature):
             raise ParameterError(f"Contacts: kind={self.kind!r}; known are {', '.join(_KINDS)}")
         if self.scheme not in _SCHEMES:
             raise ParameterError(f"Contacts: scheme={self.scheme!r}; known are {', '.join(_SCHEMES)}")
+        for given in (self.selection, self.other):
+            if isinstance(given, str) and given in _SCHEMES:
+                raise ParameterError(f"Contacts: the selection {given!r} is a scheme; did you mean scheme={given!r}")
         if self.selection is not None and not isinstance(self.selection, str):
             if self.pairs is not None:
                 raise ParameterError("Contacts: give the residue pairs once, as pairs=")

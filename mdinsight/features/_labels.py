@@ -107,7 +107,7 @@ class Labels:
         try:
             return np.asarray(select_atoms(self.topology, selection), dtype=np.int64)
         except SelectionError as error:
-            raise SelectionError(f"{who}: {error} (in {self})") from error
+            raise SelectionError(f"{who}: {error} (in {self})") from None
 
     def atoms(self, table: np.ndarray, who: str) -> np.ndarray:
         """A table of atom numbers, checked against the topology."""

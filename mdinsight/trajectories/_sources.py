@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import struct
 import warnings
 from functools import cached_property
@@ -16,7 +17,7 @@ import numpy as np
 from mdinsight.checksums import identity
 from mdinsight.errors import CorruptFrameError, TopologyError, TrajectoryError
 from mdinsight.trajectories._formats import Format, Frames, Scan
-from mdinsight.trajectories._formats._base import box_from_cell
+from mdinsight.trajectories._formats._base import box_from_cell, leave_out
 from mdinsight.trajectories._memory import taken
 
 _BLOCKS, _BLOCK = 64, 1 << 12
@@ -54,7 +55,8 @@ class FileSource:
     def __init__(self, path: Path, kind: Format, label: str) -> None:
         self.path: Path | None = path
         self.label, self.kind = label, kind.name
-        self._format, self._path = kind, path
+        self._format, self._path = kind, path.absolute()  # the working folder may be another one when frames are read
+        self._opened_by = _process()
         self._opened = self._seen = _stamp(path)
         self.scan = kind.scan(path)
         self._sample = _sampled(path, self._opened.size)
@@ -81,7 +83,7 @@ class FileSource:
             self._check_same()
             return self._format.read(self._path, self.scan, frames, atoms)
         except FileNotFoundError:
-            raise TrajectoryError(f"{self._path} was there when it was opened and is gone now") from None
+            raise TrajectoryError(self._gone()) from None
         except MemoryError:
             raise
         except CorruptFrameError:
@@ -90,11 +92,18 @@ class FileSource:
         except BROKEN as error:  # TrajectoryError is one of them
             system = next((e for e in (error, error.__cause__) if isinstance(e, OSError) and e.errno is not None), None)
             if system is not None:
-                raise TrajectoryError(f"{self._path} cannot be read: {system.strerror or system}") from error
+                raise TrajectoryError(f"{self.path} cannot be read: {system.strerror or system}") from error
             self._check_same()
             frame = self._first_corrupt(frames, atoms)
-            text = f"{self._path}, frame {frame}: it is corrupt ({error}); leave it out with stop={frame}"
+            text = f"{self.path}, frame {frame}: it is corrupt ({error}); {leave_out(frame)}"
             raise CorruptFrameError.at(frame, text) from error
+
+    def _gone(self) -> str:
+        if self._opened_by == _process():
+            return f"{self.path} was there when it was opened and is gone now"
+        return (
+            f"{self._path} was not found by the worker on {socket.gethostname()}; files must have the same path there"
+        )
 
     def _first_corrupt(self, frames: range, atoms: np.ndarray | None) -> int:
         """The first frame that cannot be read, by halving."""
@@ -120,7 +129,7 @@ class FileSource:
         if now == self._seen:
             return
         if now.size < self._opened.size or _sampled(self._path, self._opened.size) != self._sample:
-            raise TrajectoryError(f"{self._path} was changed since it was opened; open it again")
+            raise TrajectoryError(f"{self.path} was changed since it was opened; open it again")
         self._seen = now
 
 
@@ -281,6 +290,10 @@ def _element(symbol: str, name: str) -> Any:
         except KeyError:
             continue
     return table.virtual
+
+
+def _process() -> tuple[str, int]:
+    return socket.gethostname(), os.getpid()
 
 
 class _Stamp(NamedTuple):

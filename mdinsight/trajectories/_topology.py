@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import itertools
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,13 +136,15 @@ def select_atoms(topology: mdtraj.Topology, selection: Selection) -> np.ndarray:
         try:
             found = np.asarray(topology.select(selection), dtype=np.int64)
         except Exception as error:  # the parser of mdtraj raises nearly anything
-            reason = " ".join(str(error).split()) or type(error).__name__
             raise SelectionError(
-                f"the selection {selection!r} cannot be read: {reason}; an example is 'name CA and resid 1 to 5'"
-            ) from error
+                f"the selection {selection!r} cannot be read: {_reason(error)}; an example is 'name CA and resid 1 to 5'"
+            ) from None
         if not len(found):
             names = ", ".join(sorted({residue.name for residue in topology.residues})[:8])
-            raise SelectionError(f"the selection {selection!r} matches none of the {n_atoms} atoms (residues {names})")
+            raise SelectionError(
+                f"the selection {selection!r} matches none of the {n_atoms} atoms (residues {names})"
+                f"{_other_case(topology, selection)}"
+            )
         return found
     try:
         found = np.asarray(selection)
@@ -165,3 +168,29 @@ def select_atoms(topology: mdtraj.Topology, selection: Selection) -> np.ndarray:
         values, counts = np.unique(found, return_counts=True)
         raise SelectionError(f"atom {int(values[counts > 1][0])} is chosen twice; name each atom once")
     return found
+
+
+def _reason(error: Exception) -> str:
+    """What the parser says, without the whole of its grammar and the sign below the place."""
+    text = " ".join(str(error).replace("^", "").split())
+    found = re.search(r"found (.+?) \(at char (\d+)\)", text)
+    if found is not None and found[1] == "end of text":
+        return "it ends too early"
+    if found is not None:
+        return f"{found[1]} at character {int(found[2]) + 1} does not fit there"
+    if "Expected {" in text:
+        return "it is empty" if "(at char 0)" in text else "it is no selection"
+    return text or type(error).__name__
+
+
+def _other_case(topology: mdtraj.Topology, selection: str) -> str:
+    """The names that a selection would match if it were written in the other case."""
+    known: dict[str, set[str]] = {}
+    for residue in topology.residues:
+        symbols = (atom.element.symbol for atom in residue.atoms if atom.element)
+        for name in (residue.name, *(atom.name for atom in residue.atoms), *symbols):
+            known.setdefault(name.upper(), set()).add(name)
+    words = dict.fromkeys(re.findall(r"[A-Za-z0-9_'*]+", selection))
+    meant = {word: sorted(known.get(word.upper(), ())) for word in words}
+    told = [" or ".join(names) for word, names in meant.items() if names and word not in names]
+    return f"; did you mean {', '.join(told)}" if told else ""

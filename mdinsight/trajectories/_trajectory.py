@@ -13,6 +13,7 @@ import numpy as np
 from mdinsight.errors import NonFiniteError, ParameterError
 from mdinsight.series import Origin
 from mdinsight.trajectories._formats import Frames
+from mdinsight.trajectories._formats._base import leave_out
 from mdinsight.trajectories._sources import Source
 from mdinsight.trajectories._topology import Selection, select_atoms
 
@@ -235,14 +236,12 @@ class Trajectory:
         name = self._source.label if self.path is None else self.path
         if not bad.any():
             row = int(np.argmax(~np.isfinite(found.box).all(axis=(1, 2))))  # type: ignore[arg-type]
-            raise NonFiniteError(
-                f"{name}, frame {frames[row]}: its box is not finite; leave it out with stop={frames[row]}"
-            )
+            raise NonFiniteError(f"{name}, frame {frames[row]}: its box is not finite; {leave_out(frames[row])}")
         row, atom, axis = (int(i) for i in np.argwhere(bad)[0])
         number = atom if atoms is None else int(atoms[atom])
         raise NonFiniteError(
             f"{name}, frame {frames[row]}: {'xyz'[axis]} of atom {number} ({self.topology.atom(number)}) "
-            f"is {found.xyz[row, atom, axis]} nm; the simulation or the file broke there, leave it out with stop={frames[row]}"
+            f"is {found.xyz[row, atom, axis]} nm; the simulation or the file broke there: {leave_out(frames[row])}"
         )
 
     def _times(self, start: int, stop: int) -> np.ndarray | None:

@@ -273,6 +273,7 @@ def test_exclude_counts_neighbours_in_sequence(make_peptide):
         (lambda: Distances([[0.5, 1]]), ParameterError, r"whole numbers of shape \(n, 2\)"),
         (lambda: Distances("all", exclude=-1), ParameterError, "exclude=-1"),
         (lambda: Contacts(), TopologyError, r"Contacts.*exclude=2 no pair of residues"),
+        (lambda: Contacts("ca"), ParameterError, "'ca' is a scheme; did you mean scheme='ca'"),
         (lambda: Contacts(kind="fuzzy"), ParameterError, "'fuzzy'; known are distance, hard, smooth"),
         (lambda: Contacts(kind="hard", soft_min=True), ParameterError, "kind='smooth'"),
         (lambda: Contacts(cutoff="3 ps"), ParameterError, "'3 ps' is not a length"),

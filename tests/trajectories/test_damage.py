@@ -1,6 +1,8 @@
 """Torn, corrupt and half-written files: every whole frame is given, and one warning counts what was lost."""
 
+import multiprocessing
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 
 import h5py
 import mdtraj
@@ -229,7 +231,8 @@ def test_corrupt_payload_is_found_when_it_is_read(formats, top, tmp_path):
     traj = opened(tmp_path / "bits.xtc", top)[0][0]
     assert len(traj.read_chunk(0, 5)) == 5 and len(traj.read_chunk(6, 20)) == 14
     with pytest.raises(
-        TrajectoryError, match=r"bits.xtc, frame 5: .*begins at byte \d+\) are corrupt; leave it out with stop=5"
+        TrajectoryError,
+        match=r"bits.xtc, frame 5: .*begins at byte \d+\) are corrupt; open this file by itself with stop=5",
     ):
         traj.read_chunk(0, 20)
 
@@ -305,6 +308,19 @@ def test_a_file_that_changes_after_it_was_opened_is_told(formats, top, tmp_path)
     path.unlink()
     with pytest.raises(TrajectoryError, match="is gone now"):
         traj.read_chunk(0, 20)
+    message = r"not found by the worker on .*; files must have the same path there"
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    with pool, pytest.raises(TrajectoryError, match=message):
+        pool.submit(traj.read_chunk, 0, 20).result()
+
+
+def test_a_path_holds_in_whatever_folder_frames_are_read(formats, top, tmp_path, monkeypatch):
+    (tmp_path / "gone.xtc").write_bytes((formats / "plain.xtc").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    traj = mdi.open("gone.xtc", top=top)[0]
+    monkeypatch.chdir(formats)
+    assert len(traj.read_chunk(0, 20)) == 20
+    assert str(traj.path) == traj.origin.file == "gone.xtc"
 
 
 def test_bits_of_an_xtc_that_do_not_fit_their_frame_are_found(formats, top, tmp_path):

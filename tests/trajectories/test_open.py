@@ -260,6 +260,8 @@ def test_select_atoms(top):
     for selection, match in [
         ("name XX", r"'name XX' matches none of the 22 atoms \(residues ACE, ALA, NME\)"),
         ("name ===", "'name ===' cannot be read: "),
+        ("name CA and", "cannot be read: it ends too early; an example"),
+        ("name ca", r"matches none .*; did you mean CA$"),
         ([], "empty"),
         ([22], "atom 22 does not exist; the topology has atoms 0 to 21"),
         ([-1], "atom -1 does not exist"),

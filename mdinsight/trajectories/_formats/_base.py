@@ -264,6 +264,11 @@ def direction_note(periodic: np.ndarray) -> str:
     return f"its box is periodic along {' and '.join(axes)} only; along {' and '.join(others)} nothing is wrapped"
 
 
+def leave_out(frame: int) -> str:
+    """What to do about a frame that is corrupt; ``stop`` counts in each file that is opened."""
+    return f"open this file by itself with stop={frame}" if frame else "leave this file out"
+
+
 def not_this_format(path: Path, name: str, why: str) -> FormatError:
     """The error for a file that is not what its suffix says."""
     return FormatError(f"{path} is no {name} file: {why}; is its suffix right?")

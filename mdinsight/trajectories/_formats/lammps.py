@@ -16,6 +16,7 @@ from mdinsight.trajectories._formats._base import (
     Frames,
     Scan,
     direction_note,
+    leave_out,
     not_this_format,
     read_bytes,
     unwrapped,
@@ -189,11 +190,11 @@ def _values(body: bytes, names: list[str], columns: list[int], path: Path, frame
         ids = np.array(words[names.index("id") :: width]).astype(np.int64) if "id" in names else None
     except ValueError as error:
         raise CorruptFrameError.at(
-            frame, f"{path}, frame {frame}: its lines cannot be read ({error}); leave it out with stop={frame}"
+            frame, f"{path}, frame {frame}: its lines cannot be read ({error}); {leave_out(frame)}"
         ) from error
     if len(words) % width:
         raise CorruptFrameError.at(
-            frame, f"{path}, frame {frame}: its lines do not all have {width} columns; leave it out with stop={frame}"
+            frame, f"{path}, frame {frame}: its lines do not all have {width} columns; {leave_out(frame)}"
         )
     return table if ids is None else table[np.argsort(ids, kind="stable")]
 

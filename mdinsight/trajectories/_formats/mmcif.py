@@ -17,6 +17,7 @@ from mdinsight.trajectories._formats._base import (
     Frames,
     Scan,
     box_from_cell,
+    leave_out,
     not_this_format,
     read_bytes,
 )
@@ -81,7 +82,7 @@ class MMCIF(Format):
                     table = [[line[columns[f"Cartn_{axis}"]] for axis in "xyz"] for line in words]
                     xyz[row] = np.array(table).astype(np.float64) * 0.1
                 except (ValueError, IndexError) as error:
-                    why = f"its coordinates cannot be read ({error}); leave it out with stop={frame}"
+                    why = f"its coordinates cannot be read ({error}); {leave_out(frame)}"
                     raise CorruptFrameError.at(frame, f"{path}, frame {frame}: {why}") from error
         box = None
         if scan.has_box:

@@ -16,6 +16,7 @@ from mdinsight.trajectories._formats._base import (
     Frames,
     Scan,
     box_from_cell,
+    leave_out,
     not_this_format,
     read_bytes,
 )
@@ -67,7 +68,7 @@ class PDB(Format):
                     words = [[lines[i][30:38], lines[i][38:46], lines[i][46:54]] for i in keep]
                     xyz[row] = np.array(words).astype(np.float64) * 0.1
                 except ValueError as error:
-                    why = f"its coordinates cannot be read ({error}); leave it out with stop={frame}"
+                    why = f"its coordinates cannot be read ({error}); {leave_out(frame)}"
                     raise CorruptFrameError.at(frame, f"{path}, frame {frame}: {why}") from error
         rows = slice(frames.start, frames.stop, frames.step)
         return Frames(xyz, scan.layout["box"][rows] if scan.has_box else None)

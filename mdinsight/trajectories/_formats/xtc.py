@@ -15,6 +15,7 @@ from mdinsight.trajectories._formats._base import (
     Frames,
     Scan,
     in_threads,
+    leave_out,
     not_this_format,
     read_bytes,
 )
@@ -85,7 +86,7 @@ def _refuse(path: Path, rows: np.ndarray, states: np.ndarray, begins: np.ndarray
     bad = int(rows[first])
     if states[first] == walk.SHORT:
         what = f"its compressed coordinates (the frame begins at byte {begins[first]}) are corrupt"
-        text = f"{path}, frame {bad}: {what}; leave it out with stop={bad}"
+        text = f"{path}, frame {bad}: {what}; {leave_out(bad)}"
         raise CorruptFrameError.at(bad, text)
     what = "frame {} is not all there" if states[first] == walk.GONE else "frame {} is another one"
     raise TrajectoryError(f"{path} was changed since it was opened ({what.format(bad)}); open it again")
