@@ -1,5 +1,6 @@
 """The blocks of Python in the documents run as they stand, one after another."""
 
+import inspect
 import math
 import re
 from pathlib import Path
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from mdinsight import seeds
+from mdinsight import features, seeds
 from mdinsight.bias import Hills, write_hills
+from mdinsight.features._named import KINDS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -79,3 +81,24 @@ def test_the_blocks_on_large_data_run(tmp_path, monkeypatch):
     assert names["rows"].shape == (1000, 19) and names["X"].names == ("cos psi ALA2", "sin psi ALA2")
     assert names["widest"] < 1.5 and names["dtrajs"].n_frames == names["stream"].n_frames
     np.testing.assert_array_equal(names["again"].model.eigenvalues, names["tica"].model.eigenvalues)
+
+
+def test_what_the_page_on_features_says_is_so(tmp_path, monkeypatch, capsys):
+    names = run_blocks("docs/features.md", tmp_path, monkeypatch)
+    text = (ROOT / "docs/features.md").read_text()
+    assert capsys.readouterr().out == "".join(re.findall(r"(?<=```\n\n)```\n(.*?)```", text, re.S))
+    assert np.isfinite(np.loadtxt(tmp_path / "map.txt")[~np.eye(5, dtype=bool)]).all()
+    assert np.load(tmp_path / "features.npz").files[5] == "arr_5" and names["again"].names == names["X"].names
+    rows = re.findall(r"^\| `((\w+)\(.*?\))` \|.*\| ([\w ]+) \|$", text, re.M)
+    assert {kind for _, kind, _ in rows} == {kind.__name__ for kind in KINDS.values()} | {"Function"}
+    for told, kind, gradient in rows:
+        made, parameters = (
+            eval(told, {**vars(features), **names}),
+            inspect.signature(getattr(features, kind)).parameters,
+        )
+        given = {name for name in parameters if parameters[name].default is inspect.Parameter.empty}
+        given |= {"selection"} if kind == "Distances" else {"kind"} if kind == "Contacts" else set()
+        assert made == getattr(features, kind)(**{name: getattr(made, name) for name in given}), told
+        assert made.has_gradient == (gradient == "yes"), told
+        if kind != "Contacts" or made.kind == "smooth":
+            assert all(f"{name}=" in told for name in list(parameters)[1:] if name not in ("pairs", "names")), told
