@@ -29,9 +29,10 @@ def index_folder(cache: Path | None = None) -> Path:
 def discard(folder: Path) -> int:
     """Remove a folder with all that is in it; gives the bytes that its files took. It need not exist."""
     size = 0
-    for file in folder.rglob("*"):
-        with suppress(OSError):  # somebody else removes it as well
-            size += file.stat().st_size if file.is_file() else 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # somebody else removes it as well
+                size += Path(parent, name).stat().st_size
     shutil.rmtree(folder, ignore_errors=True)
     return size
 

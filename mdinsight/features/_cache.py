@@ -295,7 +295,6 @@ def result_key(*parts: object) -> str:
 def _attempt(path: Path, read: Callable[[Path], np.ndarray | bool]) -> np.ndarray | None:
     try:
         found = read(path)
-        os.utime(path, (time.time(), path.stat().st_mtime))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -306,6 +305,8 @@ def _attempt(path: Path, read: Callable[[Path], np.ndarray | bool]) -> np.ndarra
         with suppress(OSError):
             path.unlink()
         return None
+    with suppress(OSError):  # of somebody else's file it cannot be set, and another process may have removed it
+        os.utime(path, (time.time(), path.stat().st_mtime))
     return found  # type: ignore[return-value]
 
 
@@ -351,13 +352,13 @@ def _header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
 
 def _entries(folder: Path) -> list[tuple[float, int, Path]]:
     found = []
-    for path in folder.rglob("*"):  # what a killed process left under a temporary name ages out as well
-        with suppress(OSError):
-            stat = path.stat()
-            if not path.is_file():
-                continue
-            used = max(stat.st_atime, stat.st_mtime) if path.suffix == ".part" else stat.st_atime
-            found.append((used, stat.st_size, path))
+    for parent, _, names in os.walk(folder):  # what another process removes meanwhile is not there
+        for path in (Path(parent, name) for name in names):
+            with suppress(OSError):
+                stat = path.stat()
+                # what a killed process left under a temporary name ages out as well
+                used = max(stat.st_atime, stat.st_mtime) if path.suffix == ".part" else stat.st_atime
+                found.append((used, stat.st_size, path))
     return found
 
 

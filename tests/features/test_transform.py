@@ -6,6 +6,8 @@ import mmap
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -288,6 +290,41 @@ def test_cache_keeps_to_its_limit_and_drops_what_was_not_used(tmp_path):
     cache.put("f" * 64, array)
     cache.prune()
     assert [key for key in [*keys, "f" * 64] if cache.file(key).exists()] == [keys[0], keys[2], keys[3], "f" * 64]
+
+
+@pytest.mark.filterwarnings("ignore:.*not cached")
+def test_a_cache_that_another_process_empties_fails_nothing(tmp_path):
+    array, stop = np.ones((8, 3), np.float32), threading.Event()
+
+    def empty():
+        while not stop.is_set():
+            clear_cache(tmp_path)
+
+    thread = threading.Thread(target=empty)
+    thread.start()
+    try:
+        for number in range(300):
+            cache = Cache(tmp_path, limit=1000)
+            cache.put(f"{number:064x}"[::-1], array)
+            cache.prune()
+            found = cache.get(f"{number:064x}"[::-1], array.shape)
+            assert found is None or np.array_equal(found, array)
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_another_user_keeps_is_read():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        Cache(folder).put("a" * 64, np.ones((8, 3), np.float32))
+        os.seteuid(65534)
+        try:
+            found = Cache(folder).get("a" * 64, (8, 3))
+        finally:
+            os.seteuid(0)
+    assert np.array_equal(found, np.ones((8, 3)))
 
 
 def test_an_unwritable_cache_fails_nothing(frames, tmp_path, recwarn):

@@ -139,7 +139,8 @@ def _kept(path: Path, status: os.stat_result, descriptor: int, n_atoms: int) -> 
         found = Found(size, end, walk.END, offsets, steps, times, boxed)
         if not _same(descriptor, found, n_atoms):
             raise ValueError("the file has other frames there")
-        os.utime(file)
+        with suppress(OSError):  # it may be somebody else's
+            os.utime(file)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, struct.error) as error:
