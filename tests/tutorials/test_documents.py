@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from mdinsight import features, seeds
+from mdinsight import features, plots, seeds
 from mdinsight.bias import Hills, write_hills
 from mdinsight.features._named import KINDS
 
@@ -32,6 +32,14 @@ def plumed_files(folder):
         head += f"#! SET min_{name} -pi\n#! SET max_{name} pi\n"
     rows = zip(times, phi, psi, hills.potential(np.column_stack([phi, psi])), strict=True)
     (folder / "COLVAR").write_text(head + "".join(" ".join(f"{x:.6f}" for x in row) + "\n" for row in rows))
+
+
+NUMBER = re.compile(r"\b\d+(?:\.\d+)?\b")
+
+
+def shown(name):
+    """What a document says that its blocks print."""
+    return "".join(re.findall(r"(?<=```\n\n)```\n(.*?)```", (ROOT / name).read_text(), re.S))
 
 
 def run_blocks(name, folder, monkeypatch):
@@ -76,8 +84,11 @@ def test_the_policy_of_the_document_chooses(tmp_path, monkeypatch):
     assert len(set(rows.tolist())) == 4 and (s[rows] >= np.sort(s)[-20]).all()
 
 
-def test_the_blocks_on_large_data_run(tmp_path, monkeypatch):
+def test_the_blocks_on_large_data_run(tmp_path, monkeypatch, capsys):
     names = run_blocks("docs/ingest.md", tmp_path, monkeypatch)
+    printed, told = capsys.readouterr().out, shown("docs/ingest.md")
+    assert NUMBER.sub("#", printed) == NUMBER.sub("#", told)
+    np.testing.assert_allclose([*map(float, NUMBER.findall(printed))], [*map(float, NUMBER.findall(told))], rtol=0.02)
     assert names["rows"].shape == (1000, 19) and names["X"].names == ("cos psi ALA2", "sin psi ALA2")
     assert names["widest"] < 1.5 and names["dtrajs"].n_frames == names["stream"].n_frames
     np.testing.assert_array_equal(names["again"].model.eigenvalues, names["tica"].model.eigenvalues)
@@ -86,7 +97,7 @@ def test_the_blocks_on_large_data_run(tmp_path, monkeypatch):
 def test_what_the_page_on_features_says_is_so(tmp_path, monkeypatch, capsys):
     names = run_blocks("docs/features.md", tmp_path, monkeypatch)
     text = (ROOT / "docs/features.md").read_text()
-    assert capsys.readouterr().out == "".join(re.findall(r"(?<=```\n\n)```\n(.*?)```", text, re.S))
+    assert capsys.readouterr().out == shown("docs/features.md")
     assert np.isfinite(np.loadtxt(tmp_path / "map.txt")[~np.eye(5, dtype=bool)]).all()
     assert np.load(tmp_path / "features.npz").files[5] == "arr_5" and names["again"].names == names["X"].names
     rows = re.findall(r"^\| `((\w+)\(.*?\))` \|.*\| ([\w ]+) \|$", text, re.M)
@@ -102,3 +113,8 @@ def test_what_the_page_on_features_says_is_so(tmp_path, monkeypatch, capsys):
         assert made.has_gradient == (gradient == "yes"), told
         if kind != "Contacts" or made.kind == "smooth":
             assert all(f"{name}=" in told for name in list(parameters)[1:] if name not in ("pairs", "names")), told
+
+
+def test_every_picture_is_listed():
+    text = (ROOT / "docs/analyze.md").read_text().split("## The pictures in Python")[1]
+    assert set(re.findall(r"`(\w+)[(`]", text)) >= set(plots.__all__)
