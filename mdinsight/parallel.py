@@ -155,11 +155,23 @@ def one_thread(n_columns: int = 0) -> Iterator[None]:
     from threadpoolctl import threadpool_limits
 
     with _LIMITED_LOCK:
-        _limited.append(_limited[0] if _limited else threadpool_limits(limits=1))
+        _limited.append(_limited[0] if _limited else _in_control(lambda: threadpool_limits(limits=1)))
     try:
         yield
     finally:
         with _LIMITED_LOCK:
             limit = _limited.pop()
             if not _limited:
-                limit.restore_original_limits()
+                _in_control(limit.restore_original_limits)
+
+
+def _in_control(change: Callable[[], T]) -> T:
+    """Since 3.8 threadpoolctl takes limits of OpenBLAS from the first thread alone until that is told to be done."""
+    from threadpoolctl import OpenBLASController
+
+    done = getattr(OpenBLASController, "clear_controlling_thread", lambda force: None)
+    done(force=True)
+    try:
+        return change()
+    finally:
+        done(force=True)
