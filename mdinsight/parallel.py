@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import numbers
 import os
 import pickle
 import threading
@@ -19,6 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _WIDE = 1000
+_CLOSED = "the executor of this stream is closed (workers=); make the stream with one that is open, or with a number of threads"
 
 Workers = int | Executor | None
 """A number of threads (None: one a core; 1: no thread at all, also where files are read), or an executor."""
@@ -35,6 +37,23 @@ def lock() -> threading.Lock:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=made.acquire, after_in_parent=made.release, after_in_child=made.release)
     return made
+
+
+def check_workers(workers: Any) -> None:
+    """Refuse what are no workers, where they are given.
+
+    Raises
+    ------
+    ParameterError
+        Naming the value and what is allowed.
+    """
+    if workers is None or isinstance(workers, Executor):
+        return
+    if isinstance(workers, bool) or not isinstance(workers, numbers.Integral) or workers < 1:
+        raise ParameterError(
+            f"workers={workers!r} is neither a number of threads nor an executor; give an int of at least 1, None for one a "
+            "core, or a concurrent.futures.Executor (of a Dask client: client.get_executor())"
+        )
 
 
 _held = threading.local()
@@ -62,8 +81,7 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: Workers
     At most ``ahead`` items a worker are under way, so neither the items nor the results pile up in memory. An exception in
     the function is raised here and cancels what has not begun.
     """
-    if isinstance(workers, int) and (isinstance(workers, bool) or workers < 1):
-        raise ParameterError(f"workers={workers!r} is not a number of workers; give at least 1, or None for one a core")
+    check_workers(workers)
     if workers == 1:
         for item in items:
             with held_to(1):
@@ -82,7 +100,7 @@ def _pump(function: Callable[[T], R], items: Iterable[T], pool: Executor, limit:
     waiting: deque[Future[R]] = deque()
     try:
         for item in items:
-            waiting.append(pool.submit(function, item))
+            waiting.append(_submitted(pool, function, item))
             if len(waiting) >= limit:
                 yield waiting.popleft().result()
         while waiting:
@@ -92,11 +110,22 @@ def _pump(function: Callable[[T], R], items: Iterable[T], pool: Executor, limit:
             future.cancel()
 
 
+def _submitted(pool: Executor, function: Callable[[T], R], item: T) -> Future[R]:
+    try:
+        return pool.submit(function, item)
+    except RuntimeError as error:
+        if "after shutdown" not in str(error):
+            raise
+        raise ParameterError(_CLOSED) from None
+
+
 def _width(executor: Executor) -> int:
     """How many tasks an executor works on at once."""
     found = getattr(executor, "_max_workers", None)
     client = getattr(executor, "_client", None)  # that of a Dask client
     if found is None and client is not None:
+        if client.status in ("closing", "closed"):
+            raise ParameterError(_CLOSED)
         found = sum(client.ncores().values())
     return int(found or cores())
 

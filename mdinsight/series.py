@@ -7,7 +7,6 @@ a stream out of files (:class:`mdinsight.features.FeatureStream`), whose rows ar
 
 from __future__ import annotations
 
-import fnmatch
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -17,9 +16,10 @@ from typing import Any, overload
 import numpy as np
 
 from mdinsight import units
-from mdinsight.errors import LagError, NonFiniteError, ParameterError, SelectionError
-from mdinsight.parallel import Workers, one_thread, ordered_map
+from mdinsight.errors import LagError, NonFiniteError, ParameterError
+from mdinsight.parallel import Workers, check_workers, one_thread, ordered_map
 from mdinsight.passes import Consumer, Piece, given, grid, rows_of_a_piece
+from mdinsight.patterns import match_names
 from mdinsight.records import Model, Record
 
 _WORTH_THREADS = 50_000_000
@@ -141,8 +141,8 @@ class Rows(ABC):
         longest = max(self.lengths)
         if frames >= longest:
             raise LagError(
-                f"{name}={units.format_lag(frames, self.dt)} is not shorter than the longest of the {len(self)} trajectories "
-                f"({units.format_lag(longest, self.dt)}); take a shorter lag or longer trajectories"
+                f"{name}={units.told_lag(lag, frames, self.dt)} is not shorter than the longest of the {len(self)} trajectories "
+                f"({units.told_lag(lag, longest, self.dt)}); take a shorter lag or longer trajectories"
             )
         return frames
 
@@ -241,6 +241,7 @@ class TimeSeries(Rows, Sequence[np.ndarray]):
 
     def sweep(self, consumers: Sequence[Consumer], workers: Workers = None) -> None:
         """One pass over all rows for several consumers; large data on all cores."""
+        check_workers(workers)
         overlap = max(consumer.overlap for consumer in consumers)
         width = self.n_columns * self.arrays[0].itemsize
         if workers is None and self.n_frames * width < _WORTH_THREADS:
@@ -285,10 +286,12 @@ class TimeSeries(Rows, Sequence[np.ndarray]):
 
         Raises
         ------
+        ParameterError
+            If there is no pattern, or one is no string.
         SelectionError
             If a pattern matches no column.
         """
-        keep = match_columns(self.columns, patterns)
+        keep = match_names(self.names, patterns)
         definition = self.definition
         if definition is not None and hasattr(definition, "select"):
             definition = definition.select(*(self.names[i] for i in keep))
@@ -325,8 +328,8 @@ class TimeSeries(Rows, Sequence[np.ndarray]):
             )
 
 
-def as_series(data: Rows | np.ndarray | Sequence[np.ndarray]) -> TimeSeries:
-    """A TimeSeries out of whatever holds one in memory: itself, one array, or a list of arrays.
+def as_series(data: Rows | np.ndarray | Sequence[np.ndarray], who: str = "this") -> TimeSeries:
+    """A TimeSeries out of whatever holds one in memory: itself, one array, or a list of arrays; ``who`` asks for it.
 
     Raises
     ------
@@ -337,8 +340,13 @@ def as_series(data: Rows | np.ndarray | Sequence[np.ndarray]) -> TimeSeries:
         return data
     if isinstance(data, Rows):
         raise ParameterError(
-            f"this needs all rows in memory, and a {type(data).__name__} reads them from files; give stream.load() "
+            f"{who} needs all rows in memory, and a {type(data).__name__} reads them from files; give stream.load() "
             f"({data.n_frames * data.n_columns * 4 / 1e9:.2g} GB), or a coordinate of it (model.transform(stream))"
+        )
+    if not_yet_rows(data):
+        raise ParameterError(
+            f"a {type(data).__name__} holds no rows of numbers; compute features first, and give "
+            "features.stream(trajs) or features.transform(trajs)"
         )
     if isinstance(data, np.ndarray):
         data = [data]
@@ -347,27 +355,16 @@ def as_series(data: Rows | np.ndarray | Sequence[np.ndarray]) -> TimeSeries:
     return TimeSeries(data)
 
 
+def not_yet_rows(data: Any) -> bool:
+    """Whether these are trajectories, or features that were not computed."""
+    if isinstance(data, (list, tuple)) and data:
+        return not_yet_rows(data[0])
+    return any(hasattr(data, name) for name in ("topology", "topologies", "stream"))
+
+
 def as_rows(data: Rows | np.ndarray | Sequence[np.ndarray]) -> Rows:
     """As :func:`as_series`, for what needs one pass only and so takes a stream as well."""
     return data if isinstance(data, Rows) else as_series(data)
-
-
-def match_columns(columns: Sequence[Column], patterns: Sequence[str]) -> list[int]:
-    """Numbers of the columns whose names match any pattern; a pattern that matches none is refused."""
-    keep: set[int] = set()
-    for pattern in patterns:
-        found = {
-            i for i, column in enumerate(columns) if column.name == pattern or fnmatch.fnmatchcase(column.name, pattern)
-        }
-        if not found:
-            some = ", ".join(repr(column.name) for column in columns[:6])
-            raise SelectionError(
-                f"no column matches {pattern!r}; the columns are {some}{', ...' if len(columns) > 6 else ''}"
-            )
-        keep |= found
-    if not keep:
-        raise SelectionError("no pattern was given; name at least one column")
-    return sorted(keep)
 
 
 def _two_dimensional(array: np.ndarray, number: int) -> np.ndarray:

@@ -154,6 +154,13 @@ def format_time(ps: float, digits: int = 3) -> str:
     return f"{ps * 1e3:.{digits}g} fs" if size else "0 ps"
 
 
+def told_lag(lag: Any, frames: float, dt: float | None) -> str:
+    """As :func:`format_lag`, with the frames too where ``lag`` was given in frames."""
+    if dt is None or not hasattr(lag, "__index__"):
+        return format_lag(frames, dt)
+    return f"{format_lag(frames, None)} ({format_lag(frames, dt)})"
+
+
 def format_lag(frames: float, dt: float | None, digits: int = 3) -> str:
     """A number of frames as a time where the time step is known, else as frames."""
     if dt is not None:

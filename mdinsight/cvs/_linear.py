@@ -40,7 +40,7 @@ class Source:
     def __init__(self, estimator: LinearEstimator, series: Rows) -> None:
         estimator.check()
         self.series = series
-        self.lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag)
+        self.lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag, f"{estimator.kind}: lag")
         self.reversible = estimator.kind == "TICA"
         most = max(1, min(_BLOCKS, _BLOCK_BYTES // ((16 if self.reversible else 24) * series.n_columns**2)))
         self.groups = _merge(bootstrap_groups(series, self.lag), most)

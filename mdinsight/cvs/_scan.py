@@ -21,7 +21,7 @@ from mdinsight.cvs._scoring import (
     warn_of_gaps,
 )
 from mdinsight.errors import ParameterError
-from mdinsight.parallel import Workers, one_thread, ordered_map
+from mdinsight.parallel import Workers, check_workers, one_thread, ordered_map
 from mdinsight.progress import Progress, track
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
@@ -158,7 +158,8 @@ def scan(
     LagError
         If the data are too short for the longest lag and that many folds.
     """
-    series = as_series(X)
+    check_workers(workers)
+    series = as_series(X, "cvs.scan")
     if estimator.lag is None:
         raise ParameterError(f"{type(estimator).__name__} has no lag time to scan; scan TICA, VAMP or VAMPNet")
     frames = sorted({series.lag_frames(lag, "lags") for lag in lags})

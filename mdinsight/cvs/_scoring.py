@@ -18,7 +18,7 @@ from mdinsight.cvs._linear import LinearEstimator
 from mdinsight.cvs._models import CVModel, implied
 from mdinsight.cvs._moments import Moments, block_moments, combine
 from mdinsight.errors import DegenerateError, LagError, ParameterError, StatisticsWarning, warn_user
-from mdinsight.parallel import Workers, one_thread, ordered_map
+from mdinsight.parallel import Workers, check_workers, one_thread, ordered_map
 from mdinsight.passes import until_whole
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
@@ -175,7 +175,9 @@ def score_cv(
     StatisticsWarning
         If a fold has too little data to be scored; it is left out of the mean.
     """
-    series = as_rows(X) if isinstance(estimator, LinearEstimator) else as_series(X)
+    check_workers(workers)
+    who = f"the score of {type(estimator).__name__}"
+    series = as_rows(X) if isinstance(estimator, LinearEstimator) else as_series(X, who)
     scored_lag = scoring_lag(estimator, series, lag)
     fit_lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag)
     split = make_folds(series, max(scored_lag, fit_lag), folds, seed)

@@ -137,8 +137,8 @@ class VAMPNet(CVEstimator):
             If no column varies, or every training diverges.
         """
         self.check()
-        series = as_series(X)
-        lag = series.lag_frames(self.lag)
+        series = as_series(X, "VAMPNet")
+        lag = series.lag_frames(self.lag, "VAMPNet: lag")
         groups = bootstrap_groups(series, lag)
         with one_thread(series.n_columns):
             total = combine(block_moments(series, lag, groups)).symmetrized()

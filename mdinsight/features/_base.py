@@ -15,9 +15,10 @@ from mdinsight.errors import GradientError, ParameterError, TopologyError
 from mdinsight.features._labels import Labels
 from mdinsight.features._parts import AnyPart, restricted
 from mdinsight.parallel import Workers
+from mdinsight.patterns import check_patterns, match_names
 from mdinsight.progress import Progress
 from mdinsight.records import Model
-from mdinsight.series import Column, TimeSeries, match_columns
+from mdinsight.series import Column, TimeSeries
 
 if TYPE_CHECKING:
     from mdinsight.features._bound import Bound
@@ -65,8 +66,7 @@ class Definition(Model):
 
     def select(self, *patterns: str) -> Features:
         """Only the columns whose names match any of the patterns (``*``, ``?`` as in a shell) are computed."""
-        if not patterns or not all(isinstance(p, str) for p in patterns):
-            raise ParameterError(f"select{patterns!r}: give patterns of column names, such as 'phi*'")
+        check_patterns(patterns)
         return Features((self,), patterns)
 
     def fixed(self, columns: Sequence[Column]) -> Features:
@@ -250,7 +250,7 @@ class Features(Definition):
         """
         if not self.keys:
             return super().select(*patterns)
-        keep = match_columns([Column(name) for name in self.names], patterns)
+        keep = match_names(self.names, patterns)
         return self.replace(keys=tuple(self.keys[i] for i in keep), names=tuple(self.names[i] for i in keep))
 
     def parts(self, labels: Labels) -> list[AnyPart]:
@@ -271,7 +271,7 @@ class Features(Definition):
             return self._by_key(parts, seen, labels)
         if self.patterns:
             columns = [column for part in parts for column in part.columns]
-            chosen = {columns[i].key for i in match_columns(columns, self.patterns)}
+            chosen = {columns[i].key for i in match_names([column.name for column in columns], self.patterns)}
             return restricted(parts, chosen)
         return [part for part in parts if part.columns]
 

@@ -6,18 +6,17 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import mdtraj
 import numpy as np
 
 from mdinsight.errors import CacheWarning, DataWarning, ParameterError, warn_user
 from mdinsight.features._base import Definition, Features
 from mdinsight.features._bound import Bound, bind_all
 from mdinsight.features._cache import Cache, Writer, result_key
+from mdinsight.features._files import Files
 from mdinsight.features._function import Function
 from mdinsight.features._tasks import Done, FeatureSet, Job, Plan, Union, compute, run_jobs, run_jobs_elsewhere
 from mdinsight.parallel import Parcel, Workers, held_to, one_thread, ordered_map
@@ -25,36 +24,12 @@ from mdinsight.passes import Consumer, Piece, Shortened, grid, rows_of_a_piece
 from mdinsight.progress import Progress, track
 from mdinsight.series import Column, Rows, TimeSeries
 from mdinsight.trajectories import Trajectory, topology_hash
-from mdinsight.trajectories import open as open_trajectories
 from mdinsight.words import counted
 
-
-@dataclass
-class Files:
-    """What several streams over the same trajectories share: how they are read, and where a corrupt frame ends one."""
-
-    trajectories: tuple[Trajectory, ...]
-    dt: float | None
-    workers: Workers = None
-    chunk: int | None = None
-    progress: Progress = False
-    lengths: tuple[int, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.lengths = tuple(trajectory.n_frames for trajectory in self.trajectories)
-
-    @classmethod
-    def of(cls, trajs: Any, workers: Workers, chunk: int | None, progress: Progress) -> Files:
-        """Trajectories as ``mdinsight.open`` gives them, one of them, or ``mdtraj.Trajectory`` objects."""
-        if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-            raise ParameterError(f"chunk={chunk!r} is no number of frames; give at least 1, or None")
-        trajectories = as_trajectories(trajs)
-        if isinstance(trajs, (mdtraj.Trajectory, Trajectory)) or not hasattr(trajs, "dt"):
-            steps = {trajectory.dt for trajectory in trajectories}
-            dt = steps.pop() if len(steps) == 1 else None
-        else:
-            dt = trajs.dt
-        return cls(tuple(trajectories), dt, workers, chunk, progress)
+_NOT_IN_MEMORY = (
+    "the rows of a stream are not in memory: take rows(trajectory, start, stop), go through iter_chunks(), or load() them all; "
+    "lengths, n_frames and n_columns tell how many there are"
+)
 
 
 class FeatureStream(Rows):
@@ -99,6 +74,10 @@ class FeatureStream(Rows):
 
     def rows(self, trajectory: int, start: int, stop: int) -> np.ndarray:
         """Rows ``start`` to ``stop`` (left out) of a trajectory, float32: out of the cache, or computed."""
+        if not 0 <= trajectory < len(self):
+            raise ParameterError(
+                f"there is no trajectory {trajectory}; this stream has {counted(len(self), 'trajectory')}, counted from 0"
+            )
         if not 0 <= start < stop <= self.lengths[trajectory]:
             raise ParameterError(
                 f"trajectory {trajectory} has rows 0 to {self.lengths[trajectory] - 1}; rows {start} to {stop - 1} were asked for"
@@ -111,6 +90,14 @@ class FeatureStream(Rows):
             with held_to(self.files.workers):
                 found = compute(self.files.trajectories[trajectory], bound, start, stop, self.files.chunk)
         return found
+
+    def __getitem__(self, _: object) -> NoReturn:
+        raise TypeError(_NOT_IN_MEMORY)
+
+    @property
+    def shape(self) -> NoReturn:
+        """There is none: the rows are not one array."""
+        raise AttributeError(_NOT_IN_MEMORY)
 
     def iter_chunks(self, size: int | None = None) -> Iterator[np.ndarray]:
         """All rows in order, ``size`` at a time (by default about 8 MB); no chunk holds rows of two trajectories."""
@@ -177,7 +164,7 @@ def streams(
     progress: Progress = False,
 ) -> list[FeatureStream]:
     """Streams of several feature sets over the same trajectories, which one pass can feed (see :func:`sweep`)."""
-    files = Files.of(trajs, workers, None, progress)
+    files = Files.of(trajs, workers, None, progress, "stream")
     made: dict[str, FeatureStream] = {}
     for definition in definitions:
         if definition.hash not in made:
@@ -346,22 +333,6 @@ def leaves_the_process(workers: Workers) -> bool:
     return isinstance(workers, Executor) and not isinstance(workers, ThreadPoolExecutor)
 
 
-def as_trajectories(trajs: Any) -> Sequence[Trajectory]:
-    """Trajectories out of a data set, one trajectory of it, or one ``mdtraj.Trajectory``."""
-    if isinstance(trajs, mdtraj.Trajectory):
-        trajs = open_trajectories(trajs)
-    if isinstance(trajs, Trajectory):
-        return [trajs]
-    found = list(trajs) if isinstance(trajs, Sequence) and not isinstance(trajs, (str, bytes)) else []
-    if found and all(isinstance(t, mdtraj.Trajectory) for t in found):
-        found = list(open_trajectories(found))
-    if not found or not all(isinstance(t, Trajectory) for t in found):
-        raise ParameterError(
-            f"transform needs what mdinsight.open gives, or an mdtraj.Trajectory; got {type(trajs).__name__}"
-        )
-    return found
-
-
 def open_cache(definition: Definition, cache: bool | str | Path) -> Cache | None:
     """The cache that a user asked for, None for none, or where the features cannot be identified."""
     if cache is False:
@@ -373,7 +344,7 @@ def open_cache(definition: Definition, cache: bool | str | Path) -> Cache | None
             CacheWarning,
         )
         return None
-    return Cache(None if cache is True else cache)
+    return Cache(None if cache is True else Path(cache).absolute())
 
 
 def _bound_to_each(definition: Definition, trajectories: Sequence[Trajectory]) -> list[Bound]:

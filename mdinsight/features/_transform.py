@@ -10,7 +10,8 @@ import numpy as np
 
 from mdinsight.features._base import Definition
 from mdinsight.features._cache import Cache
-from mdinsight.features._stream import FeatureStream, Files, leaves_the_process, open_cache
+from mdinsight.features._files import Files
+from mdinsight.features._stream import FeatureStream, leaves_the_process, open_cache
 from mdinsight.parallel import Workers, cores, ordered_map
 from mdinsight.passes import Collected, Shortened
 from mdinsight.progress import Progress
@@ -29,7 +30,7 @@ def transform(
     progress: Progress = False,
 ) -> TimeSeries:
     """See :meth:`mdinsight.features.Definition.transform`."""
-    files = Files.of(trajs, workers, chunk, progress)
+    files = Files.of(trajs, workers, chunk, progress, "transform")
     return load(FeatureStream(definition, files, open_cache(definition, cache)))
 
 

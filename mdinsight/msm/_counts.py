@@ -45,8 +45,8 @@ def check_lag(lag: Any, discrete: Discrete, name: str = "lag") -> int:
     longest = int(discrete.lengths.max())
     if frames >= longest:
         raise LagError(
-            f"{name}={units.format_lag(frames, discrete.dt)} is not shorter than the longest of the {len(discrete)} "
-            f"trajectories ({units.format_lag(longest, discrete.dt)}); take a shorter lag or longer trajectories"
+            f"{name}={units.told_lag(lag, frames, discrete.dt)} is not shorter than the longest of the {len(discrete)} "
+            f"trajectories ({units.told_lag(lag, longest, discrete.dt)}); take a shorter lag or longer trajectories"
         )
     return frames
 

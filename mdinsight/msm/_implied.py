@@ -13,7 +13,7 @@ from mdinsight.msm._counts import check_lag, count
 from mdinsight.msm._estimators import check_samples
 from mdinsight.msm._posterior import sample_posterior
 from mdinsight.msm._spectral import eigenvalues, maximum_likelihood, timescales, with_samples
-from mdinsight.parallel import Workers, one_thread, ordered_map
+from mdinsight.parallel import Workers, check_workers, one_thread, ordered_map
 from mdinsight.progress import Progress, track
 from mdinsight.records import Record
 from mdinsight.results import Estimate, Verdict
@@ -189,6 +189,7 @@ def implied_timescales(
     -----
     Swope, Pitera, Suits, 10.1021/jp037421y.
     """
+    check_workers(workers)
     discrete = as_discrete(dtrajs)
     if n_samples:
         check_samples(n_samples)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mdinsight.compiled import compiled
 from mdinsight.errors import ParameterError
-from mdinsight.parallel import Workers
+from mdinsight.parallel import Workers, check_workers
 from mdinsight.passes import Collected, until_whole
 from mdinsight.records import Model
 from mdinsight.series import Column, Rows, TimeSeries, as_rows
@@ -50,6 +50,7 @@ class Clustering(Model):
         ParameterError
             If ``X`` has another number of columns than the data that were clustered, or other columns.
         """
+        check_workers(workers)
         series = as_rows(X)
         self._check(series)
         states = Collected(series.lengths, 1, np.int32, work=Nearest(self.centers))

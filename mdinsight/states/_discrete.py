@@ -10,7 +10,7 @@ import numpy as np
 
 from mdinsight.errors import ParameterError
 from mdinsight.records import Model
-from mdinsight.series import Origin, TimeSeries
+from mdinsight.series import Origin, Rows, TimeSeries, not_yet_rows
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,11 @@ def as_discrete(dtrajs: Discrete | TimeSeries | np.ndarray | Sequence[Any]) -> D
         raise ParameterError(f"expected discrete trajectories (a TimeSeries or a list of int arrays), got {dtrajs!r}")
     if isinstance(dtrajs, TimeSeries):
         series = dtrajs
+    elif isinstance(dtrajs, Rows) or not_yet_rows(dtrajs):
+        raise ParameterError(
+            f"a {type(dtrajs).__name__} holds no states: cluster first, e.g. "
+            "mdi.states.KMeans(100).fit_transform(coordinates), where the coordinates are a stream or a TimeSeries"
+        )
     else:
         if isinstance(dtrajs, np.ndarray) or (
             isinstance(dtrajs, Sequence) and len(dtrajs) > 0 and np.isscalar(dtrajs[0])

@@ -132,7 +132,7 @@ class KMeans(_Clusterer):
 
     def _streamed(self, series: Rows) -> tuple[np.ndarray, float]:
         sample = _sample(series, 100_000)
-        _check_states(self.n_states, sample)
+        _check_states(self.n_states, sample, series.n_frames)
         state = np.random.RandomState(seeds.integer(self.seed, "states.kmeans"))
         found = [
             lloyd(series, cluster.kmeans_plusplus(sample, self.n_states, random_state=state)[0], self.max_iter)
@@ -188,7 +188,9 @@ class MiniBatchKMeans(_Clusterer):
             return method.fit(rows).cluster_centers_
 
     def _streamed(self, series: Rows) -> tuple[np.ndarray, float]:
-        centers = np.ascontiguousarray(self._centers(_sample(series, 500_000)), dtype=np.float64)
+        sample = _sample(series, 500_000)
+        _check_states(self.n_states, sample, series.n_frames)
+        centers = np.ascontiguousarray(self._centers(sample), dtype=np.float64)
         cells = Cells(centers)
         series.sweep([cells])
         return centers, cells.inertia
@@ -267,14 +269,17 @@ def _check_number(value: Any, name: str) -> None:
         raise ParameterError(f"{name}={value!r} is not a number of states; give an int of at least 1")
 
 
-def _check_states(n_states: Any, rows: np.ndarray) -> None:
+def _check_states(n_states: Any, rows: np.ndarray, n_frames: int | None = None) -> None:
+    """Refuse more states than distinct points; the rows may be a sample of so many frames."""
     _check_number(n_states, "n_states")
     head = rows[: 20 * n_states]
     distinct = len(np.unique(head, axis=0))
     if distinct < n_states:
         distinct = len(np.unique(rows, axis=0))
     if distinct < n_states:
+        sampled = n_frames is not None and len(rows) < n_frames
+        which = f"rows that the start is drawn from ({n_frames} frames, evenly sampled)" if sampled else "frames"
         raise DegenerateError(
-            f"n_states={n_states}, but the {len(rows)} frames are only {distinct} distinct points; "
+            f"n_states={n_states}, but the {len(rows)} {which} are only {distinct} distinct points; "
             f"ask for at most {distinct} states"
         )

@@ -15,6 +15,7 @@ import mdinsight as mdi
 from mdinsight.cvs import PCA, TICA, VAMP, VAMPNet, fit_together
 from mdinsight.errors import ParameterError
 from mdinsight.features import Distances, Function, Torsions
+from mdinsight.states import KMeans
 
 TORSIONS, DISTANCES = Torsions("phi psi"), Distances("element C")
 BOTH = TORSIONS + DISTANCES
@@ -109,6 +110,10 @@ def test_a_second_fit_needs_no_pass(trajs, tmp_path, monkeypatch):
     [
         ([], "at least one pair"),
         ([(VAMPNet(2), TORSIONS)], "VAMPNet.*features.transform"),
+        ([(KMeans(5), TORSIONS)], r"KMeans\(...\).fit\(features.stream\(trajs\)\)"),
+        ([(TORSIONS, TICA(2))], r"got Torsions where an estimator stands; give pairs of \(estimator, features\)"),
+        ({TICA(2): TORSIONS}, "needs a list, got dict; give pairs"),
+        ([(PCA(), TORSIONS), (TICA(10**6), TORSIONS)], r"TICA: lag=1000000 frames \("),
         ([(TICA(2), np.zeros((5, 2)))], "features for TICA, got ndarray"),
         ([TICA(2)], "needs features for TICA, got NoneType"),
     ],
@@ -116,6 +121,14 @@ def test_a_second_fit_needs_no_pass(trajs, tmp_path, monkeypatch):
 def test_what_cannot_be_fitted_together(jobs, words, trajs):
     with pytest.raises(ParameterError, match=words):
         fit_together(jobs, trajs)
+
+
+def test_what_is_no_data_yet(trajs):
+    with pytest.raises(ParameterError, match=r"makes the stream for PCA itself.*stream\.definition"):
+        fit_together([(PCA(), TORSIONS.stream(trajs, cache=False))], trajs)
+    for data in (TORSIONS, trajs, trajs[0]):
+        with pytest.raises(ParameterError, match=r"compute features first, and give features\.stream\(trajs\)"):
+            TICA(2).fit(data)
 
 
 def test_a_stream_is_transformed_and_scored(trajs, memory):
@@ -150,6 +163,8 @@ def test_a_dask_cluster_gives_the_same(trajs, memory, tmp_path):
             trajs, workers=client.get_executor(), cache=False
         )
         np.testing.assert_allclose(PCA().fit(shifted).model.n_frames, memory.n_frames)
+    with pytest.raises(ParameterError, match="the executor of this stream is closed"):
+        PCA().fit(shifted)
 
 
 def test_files_to_a_model_load_no_library_that_is_not_needed(examples, tmp_path):

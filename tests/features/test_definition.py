@@ -114,8 +114,11 @@ def test_selecting_computes_just_these_columns(frames):
 def test_selecting_what_is_not_there(frames):
     with pytest.raises(SelectionError, match=r"no column matches 'chi\*'.*cos phi ALA2"):
         Torsions("phi").select("chi*").columns(frames)
-    with pytest.raises(ParameterError, match="patterns"):
+    with pytest.raises(ParameterError, match="no pattern"):
         Torsions("phi").select()
+    for features in (Torsions("phi"), Torsions("phi").transform(frames, cache=False).definition):
+        with pytest.raises(ParameterError, match=r"give the patterns one by one: select\('a', 'b'\)"):
+            features.select(["a", "b"])
 
 
 def test_several_topologies_keep_what_they_have_in_common(make_peptide):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import shutil
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import mdtraj
 import numpy as np
@@ -59,6 +59,8 @@ def test_a_stream_is_what_the_transform_gives(trajs, tmp_path):
             np.testing.assert_array_equal(found, array)
     with pytest.raises(ParameterError, match="rows 0 to 36; rows 30 to 37"):
         stream.rows(2, 30, 38)
+    with pytest.raises(ParameterError, match="no trajectory 9; this stream has 3"):
+        stream.rows(9, 0, 1)
     with pytest.raises(ParameterError, match="size=0"):
         next(stream.iter_chunks(0))
 
@@ -75,10 +77,47 @@ def test_selected_columns_alone_are_computed(trajs):
 
 def test_what_needs_all_rows_in_memory_says_so(trajs):
     stream = FEATURES.stream(trajs, cache=False)
-    with pytest.raises(ParameterError, match=r"stream\.load\(\)"):
+    with pytest.raises(ParameterError, match=r"VAMPNet needs all rows .* stream\.load\(\)"):
         mdi.cvs.VAMPNet(2).fit(stream)
-    with pytest.raises(ParameterError, match=r"stream\.load\(\)"):
+    with pytest.raises(ParameterError, match=r"cvs\.scan needs all rows .* stream\.load\(\)"):
         mdi.cvs.scan(mdi.cvs.TICA(2), stream, lags=[2])
+    for ask in (lambda: stream[0], lambda: list(stream), lambda: np.asarray(stream)):
+        with pytest.raises(TypeError, match=r"rows\(.*iter_chunks\(.*load\("):
+            ask()
+    with pytest.raises(AttributeError, match="n_columns"):
+        _ = stream.shape
+    assert not hasattr(stream, "shape")
+
+
+@pytest.mark.parametrize("workers", ["all", 2.5, 0, -1, True])
+def test_workers_are_looked_at_where_they_are_given(workers, trajs):
+    for ask in (FEATURES.stream, FEATURES.transform):
+        with pytest.raises(ParameterError, match=f"workers={workers!r} is neither a number of threads nor an executor"):
+            ask(trajs, workers=workers)
+
+
+def test_a_closed_executor_is_told(trajs):
+    with ThreadPoolExecutor(1) as pool:
+        stream = FEATURES.stream(trajs, workers=pool, cache=False)
+    with pytest.raises(ParameterError, match="the executor of this stream is closed"):
+        stream.load()
+
+
+def test_a_relative_cache_folder_stays_where_it_was_named(trajs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stream = FEATURES.stream(trajs, cache="kept")
+    monkeypatch.chdir("/")
+    stream.load()
+    assert len(list((tmp_path / "kept").rglob("*.npy"))) == 3
+
+
+def test_what_are_no_trajectories(trajs, examples):
+    for given, words in (("a.xtc", "stream needs .*got 'a.xtc'; give mdinsight.open"), (3, "got int")):
+        with pytest.raises(ParameterError, match=words):
+            FEATURES.stream(given)
+    opened = mdi.open(examples / "ala2_fast/ala2_fast-00.xtc", top=examples / "ala2_fast/top.pdb")
+    with pytest.raises(ParameterError, match=r"transform needs .*got a list of Trajectories; .* in one list"):
+        FEATURES.transform([opened, opened])
 
 
 def test_one_pass_reads_each_frame_once_for_all(trajs):

@@ -64,10 +64,17 @@ def test_one_worker_is_told_to_the_function_and_to_nobody_else():
         assert is_held() and not pool.submit(is_held).result()
 
 
-@pytest.mark.parametrize("workers", [0, -1, True])
+@pytest.mark.parametrize("workers", [0, -1, True, 2.5, "all"])
 def test_a_number_of_workers_is_positive(workers):
-    with pytest.raises(ParameterError, match="workers"):
+    with pytest.raises(ParameterError, match=f"workers={workers!r}"):
         list(ordered_map(slow_square, range(3), workers))
+
+
+def test_a_closed_executor_is_told():
+    with ThreadPoolExecutor(1) as pool:
+        pass
+    with pytest.raises(ParameterError, match="is closed"):
+        list(ordered_map(slow_square, range(3), pool))
 
 
 def test_a_branch_of_a_seed_does_not_depend_on_the_others():

@@ -25,6 +25,8 @@ def test_a_lag_longer_than_every_trajectory_is_refused(series):
     assert series.lag_frames("18 ps") == 9
     with pytest.raises(LagError, match=r"20 ps is not shorter than the longest of the 2 trajectories \(20 ps\)"):
         series.lag_frames("20 ps")
+    with pytest.raises(LagError, match=r"lag=12 frames \(24 ps\) is not shorter .* \(10 frames \(20 ps\)\)"):
+        series.lag_frames(12)
 
 
 def test_a_bad_value_is_named_by_file_frame_and_column(series):
@@ -42,6 +44,16 @@ def test_columns_are_selected_by_name(series):
     assert np.array_equal(series.select("sin*")[0], series[0][:, 1:])
     with pytest.raises(SelectionError, match=r"no column matches 'psi\*'; the columns are 'cos phi ALA2'"):
         series.select("psi*")
+    with pytest.raises(SelectionError, match=r"try '\*ALA2\*'$"):
+        series.select("ALA2")
+    for patterns, words in (
+        ([["cos*", "sin*"]], r"one by one: select\('cos\*', 'sin\*'\)"),
+        ([[]], "one by one"),
+        ([3], "a pattern is a string"),
+        ([], "no pattern"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            series.select(*patterns)
 
 
 def test_taking_trajectories_keeps_where_they_came_from(series):

@@ -102,6 +102,8 @@ def test_refusals() -> None:
         implied_timescales([walk], lags=[1, 100])
     with pytest.raises(LagError, match="empty"):
         implied_timescales([walk], lags=[])
+    with pytest.raises(ParameterError, match="workers=0"):
+        implied_timescales([walk], workers=0)
     with pytest.raises(ParameterError, match="k=0"):
         implied_timescales([walk], k=0)
     with pytest.raises(ConnectivityError):

@@ -10,7 +10,7 @@ import mdinsight as mdi
 from mdinsight.errors import DegenerateError, ParameterError, StatisticsWarning
 from mdinsight.features import Torsions
 from mdinsight.series import TimeSeries
-from mdinsight.states import KMeans, MiniBatchKMeans, RegularSpace
+from mdinsight.states import KMeans, MiniBatchKMeans, RegularSpace, as_discrete
 from mdinsight.states._lloyd import Cells, Sample, lloyd
 
 
@@ -77,7 +77,7 @@ def test_mini_batches_come_near_k_means(stream):
     assert cells.counts.sum() == stream.n_frames and small.inertia == cells.inertia
 
 
-def test_what_cannot_be_done_says_what_to_do(stream, trajs):
+def test_what_cannot_be_done_says_what_to_do(stream, trajs, monkeypatch):
     with pytest.raises(
         ParameterError, match=r"RegularSpace needs the coordinates in memory.*model\.transform\(stream\)"
     ):
@@ -87,3 +87,14 @@ def test_what_cannot_be_done_says_what_to_do(stream, trajs):
     one = mdi.open(trajs[0].path, top=trajs[0].topology, stop=5)
     with pytest.raises(DegenerateError, match="only 5 distinct points"):
         KMeans(6).fit(Torsions("phi").stream(one))
+    monkeypatch.setattr("mdinsight.states._estimators._SAMPLE_BYTES", 10 * 8 * stream.n_columns)
+    for estimator in (KMeans(12), MiniBatchKMeans(12)):
+        with pytest.raises(
+            DegenerateError, match=r"the \d+ rows that the start is drawn from .* are only \d+ distinct"
+        ):
+            estimator.fit(stream)
+    for data in (stream, stream.definition, trajs):
+        with pytest.raises(ParameterError, match="cluster first"):
+            as_discrete(data)
+    with pytest.raises(ParameterError, match="workers='all'"):
+        KMeans(3).fit(stream).model.transform(stream, workers="all")
