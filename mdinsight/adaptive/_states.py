@@ -232,7 +232,7 @@ def share(population: Estimate) -> str:
         return "above 99.99 %"
     if high < 0.001:
         return "below 0.001 %"
-    digits = 4 if value > 99 else 3
+    digits, low = (4 if value > 99 else 3), low if low > 1e-5 else 0.0
     texts = [np.format_float_positional(float(f"{x:.{digits}g}"), trim="-") for x in (value, low, high)]
     return f"below {texts[2]} %" if value == 0 else f"{texts[0]} % [{texts[1]}, {texts[2]}]"
 
