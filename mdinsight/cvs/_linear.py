@@ -43,7 +43,10 @@ class Source:
         self.lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag, f"{estimator.kind}: lag")
         self.reversible = estimator.kind == "TICA"
         most = max(1, min(_BLOCKS, _BLOCK_BYTES // ((16 if self.reversible else 24) * series.n_columns**2)))
-        self.groups = _merge(bootstrap_groups(series, self.lag), most)
+        if getattr(estimator, "n_bootstrap", 0) > 0:
+            self.groups = _merge(bootstrap_groups(series, self.lag), most)
+        else:  # nothing is resampled
+            self.groups = bootstrap_groups(series, self.lag, most=1, fewest=0)
         self.block_frames = typical_length((block for group in self.groups for block in group), self.lag)
 
     def recall(self) -> list[Moments] | None:
