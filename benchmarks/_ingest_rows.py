@@ -219,9 +219,12 @@ def profile(bench: Bench) -> None:
     theirs = _differences(bench, [bench.walks(work, chunk=1000) for work in works])
     _stages(bench, TICA, ours["stages"], theirs)
     single, double = ours["product"]["float32"], ours["product"]["float64"]
+    before = ours["stages"]["open"] + ours["stages"]["read"] + ours["stages"]["features"]
+    goal = sum(theirs) / 5
     print(
-        f"\nOne product X'X of these 300 columns takes the BLAS {single:.2f} s in float32 and {double:.2f} s in float64 on this "
-        "core; TICA needs two such products at least."
+        f"\nOne product X'X of these 300 columns takes the BLAS {double:.2f} s in float64 and {single:.2f} s in float32 on this "
+        f"core. TICA's sums take 1.25 of them, {1.25 * double:.2f} s; two without folding, {2 * double:.2f} s. For five times "
+        f"mdtraj + deeptime all must end in {goal:.2f} s, of which opening, reading and features leave {goal - before:.2f} s."
     )
 
 
