@@ -14,7 +14,7 @@ import numpy as np
 from mdinsight.errors import ParameterError
 from mdinsight.features._columns import Columns
 from mdinsight.features._frames import over_frames
-from mdinsight.features._jit import Kernel, ready
+from mdinsight.features._jit import Kernel, jit, ready
 from mdinsight.series import Column
 from mdinsight.trajectories import topology_hash
 
@@ -42,10 +42,7 @@ class Part:
     @cached_property
     def atoms(self) -> np.ndarray:
         """Numbers of the atoms that the kernel reads."""
-        chosen = self.index[:, : self.atom_columns]
-        there = np.zeros(int(chosen.max(initial=-1)) + 1, bool)
-        there[chosen] = True
-        return np.flatnonzero(there)
+        return np.flatnonzero(_mentioned(self.index, self.atom_columns))
 
     @cached_property
     def identity(self) -> str:
@@ -76,9 +73,11 @@ class Part:
         """The same kernel for coordinates that hold only ``atoms`` (sorted)."""
         place = np.zeros(int(atoms.max(initial=-1)) + 1, np.int32)
         place[atoms] = np.arange(len(atoms))
-        index = self.index.copy()
-        index[:, : self.atom_columns] = place[index[:, : self.atom_columns]]
-        return replace(self, index=_int32(index))
+        part = replace(self, index=_renumbered(self.index, self.atom_columns, place))
+        part.__dict__["atoms"] = place[self.atoms].astype(
+            np.int64
+        )  # known, and a look at a million terms takes its time
+        return part
 
     @cached_property
     def _own(self) -> tuple[np.ndarray, np.ndarray]:
@@ -105,6 +104,31 @@ class Part:
         cell = np.zeros((3, 3)) if box is None else box
         ready(self.kernel)(xyz, cell, box is not None, self.index, self.params, out, cot, grad)
         return out, grad
+
+
+@jit
+def _mentioned(index: np.ndarray, columns: int) -> np.ndarray:
+    """Whether each atom is in the first columns of an index."""
+    most = -1
+    for row in range(index.shape[0]):
+        for column in range(columns):
+            most = max(most, index[row, column])
+    there = np.zeros(most + 1, np.bool_)
+    for row in range(index.shape[0]):
+        for column in range(columns):
+            there[index[row, column]] = True
+    return there
+
+
+@jit
+def _renumbered(index: np.ndarray, columns: int, place: np.ndarray) -> np.ndarray:
+    """The index with other numbers for the atoms in its first columns."""
+    out = np.empty(index.shape, np.int32)
+    for row in range(index.shape[0]):
+        for column in range(index.shape[1]):
+            number = index[row, column]
+            out[row, column] = place[number] if column < columns else number
+    return out
 
 
 @dataclass(frozen=True)
