@@ -48,7 +48,7 @@ def test_the_bias_tutorial_finds_what_it_says(monkeypatch):
         assert min(found.events) >= 20
         # in 2 ns the bias may still grow by more than kT in the end, which its verdict then says
         assert all(verdict.holds for verdict in found.verdicts() if verdict.subject != "bias")
-    assert min(names["one"].events) < 5 and not all(verdict.holds for verdict in names["one"].verdicts())
+    assert max(names["one"].events) < min(names["dF"].events)
 
 
 @pytest.mark.slow
