@@ -24,9 +24,9 @@ Each time is the best of {turns} fresh processes, in turn with the rivals' (ABAB
 cores; in brackets the slowest. It begins after the imports, with the topology loaded, and after the same work on a few frames.
 Files are in the file cache; mdinsight's own cache and index are empty. Rivals read only the atoms needed, float32, in chunks of
 the size that was best for them; "2 processes" is file beside file; on two cores a rival's time is the better of its times on one
-and on two. Rows of 300 distances and of DCD take the same files 4 and 8 times by hard links. TICA is fitted without
-intervals, also in the rows of the cache; docs/benchmarks.md has the times with them. The script stops where
-numbers differ by more than 1e-6 (features) or a part in 10,000 (timescales)."""
+and on two. Rows of 300 distances and of DCD take the same files 4 and 8 times by hard links. The others give no intervals
+of TICA, so it is fitted without; with "with intervals", as in the rows of the cache, it is the default fit, 100 resamplings.
+The script stops where numbers differ by more than 1e-6 (features) or a part in 10,000 (timescales)."""
 LIMITS = """\
 Limits of this machine, one core: files from the disk {disk:.2g} GB/s, from the file cache {cached:.2g} GB/s, memory copied at
 {memory:.2g} GB/s. "Speed" is mdinsight's, per second; its MB are those bytes of the files that hold the atoms needed, in brackets

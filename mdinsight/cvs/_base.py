@@ -16,7 +16,7 @@ from mdinsight.errors import DataWarning, DegenerateError, ParameterError, warn_
 from mdinsight.estimators import Estimator
 from mdinsight.series import TimeSeries
 
-_MODES_KEPT = 50
+MODES_KEPT = 50
 _FEWEST_BLOCKS = 4
 
 
@@ -132,7 +132,7 @@ def bootstrap(
 
     Each resampling is solved within the span of the leading modes, so it costs no pass over the data and little time.
     """
-    k = min(_MODES_KEPT, len(modes.values))
+    k = min(MODES_KEPT, len(modes.values))
     if n_bootstrap == 0 or len(parts) < _FEWEST_BLOCKS:
         return np.zeros((0, k))
     small = [part.projected(modes.left[:, :k], modes.right[:, :k]) for part in parts]

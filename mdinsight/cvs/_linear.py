@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from mdinsight.cvs._base import (
+    MODES_KEPT,
     CVEstimator,
     bootstrap,
     check_choice,
@@ -40,6 +42,7 @@ class Source:
     def __init__(self, estimator: LinearEstimator, series: Rows) -> None:
         estimator.check()
         self.series = series
+        self._kept: np.ndarray | None = None
         self.lag = 0 if estimator.lag is None else series.lag_frames(estimator.lag, f"{estimator.kind}: lag")
         self.reversible = estimator.kind == "TICA"
         most = max(1, min(_BLOCKS, _BLOCK_BYTES // ((16 if self.reversible else 24) * series.n_columns**2)))
@@ -49,16 +52,49 @@ class Source:
             self.groups = bootstrap_groups(series, self.lag, most=1, fewest=0)
         self.block_frames = typical_length((block for group in self.groups for block in group), self.lag)
 
-    def recall(self) -> list[Moments] | None:
-        """The moments, if a fit at this lag left them in the cache."""
-        n = self.series.n_columns
-        found = self.series.recall(self._name, packed_shape(len(self.groups), n, self.reversible))
-        return None if found is None else unpacked(found, n, self.reversible)
+    def recall(self) -> bool:
+        """Whether a fit at this lag left the moments in the cache."""
+        rows = len(self.groups) + (len(self.groups) > 1)
+        shape = packed_shape(rows, self.series.n_columns, self.reversible)
+        self._kept = self.series.recall(self._name, shape)
+        return self._kept is not None
 
-    def remember(self, parts: Sequence[Moments]) -> None:
-        """Leave the moments in the cache, if there is one."""
+    def take(self, parts: list[Moments]) -> None:
+        """The moments of the groups; they are left in the cache, if there is one."""
+        self.parts, self.total = parts, combine(parts)
         if self.series.remembers:
-            self.series.remember(self._name, packed(parts, self.reversible))
+            together = [self.total] if len(parts) > 1 else []
+            self.series.remember(self._name, packed([*together, *parts], self.reversible))
+
+    @cached_property
+    def total(self) -> Moments:
+        """The moments of all groups together."""
+        return self._unpacked(slice(0, 1))[0]
+
+    @cached_property
+    def parts(self) -> list[Moments]:
+        """The moments of each group."""
+        return self._unpacked(slice(-len(self.groups), None))
+
+    def resampled(self, estimator: LinearEstimator, modes: Modes, keep: np.ndarray) -> np.ndarray:
+        """:func:`bootstrap` of the columns ``keep``, done once where there is a cache."""
+        shape = estimator.n_bootstrap, min(MODES_KEPT, len(modes.values))
+        settings = {
+            k: v for k, v in estimator.settings().items() if k not in ("dim", "scaling")
+        }  # these change no eigenvalue
+        name = f"resampled {estimator.kind} {settings} {self._name}"
+        found = self.series.recall(name, shape)
+        if found is None:
+            parts = [part.only(keep) for part in self.parts] if estimator.n_bootstrap else []
+            found = bootstrap(parts, modes, estimator.modes, estimator.n_bootstrap, estimator.seed)
+            if len(found):
+                self.series.remember(name, found)
+        return found
+
+    def _unpacked(self, rows: slice) -> list[Moments]:
+        if self._kept is None:
+            raise ValueError("neither recall nor take came first")
+        return unpacked(self._kept[rows], self.series.n_columns, self.reversible)
 
     @property
     def _name(self) -> str:
@@ -110,10 +146,9 @@ class LinearEstimator(CVEstimator):
         """The factor for each mode's coordinate."""
         return np.ones_like(modes.values)
 
-    def from_moments(self, parts: Sequence[Moments], source: Source) -> LinearCV:
-        """The model, given the moments of the blocks."""
-        series = source.series
-        total = combine(parts)
+    def from_moments(self, source: Source) -> LinearCV:
+        """The model, given the moments that the source has by now."""
+        series, total = source.series, source.total
         keep = varying_columns(total, series.names)
         total = total.only(keep)
         modes = self.modes(total)
@@ -124,9 +159,7 @@ class LinearEstimator(CVEstimator):
         n = series.n_columns
         ours = total.symmetrized() if self.kind == "TICA" else total
         paired = self.kind == "VAMP"
-        samples = np.zeros((0, 0))
-        if lagged:
-            samples = bootstrap([p.only(keep) for p in parts], modes, self.modes, self.n_bootstrap, self.seed)
+        samples = source.resampled(self, modes, keep) if lagged else np.zeros((0, 0))
         return LinearCV(
             kind=self.kind,
             columns=series.columns,
@@ -137,7 +170,7 @@ class LinearEstimator(CVEstimator):
             eigenvalues=modes.values,
             samples=samples,
             block_frames=source.block_frames,
-            n_blocks=len(parts),
+            n_blocks=len(source.groups),
             n_frames=series.n_frames,
             mean=spread_out(ours.mean_0, keep, n),
             matrix=spread_out(left, keep, n),
@@ -151,20 +184,18 @@ class LinearEstimator(CVEstimator):
 def fit_all(jobs: Sequence[tuple[LinearEstimator, Rows]], chunk: int | None = None, sweep: Sweep | None = None) -> None:
     """Fit several estimators; ``sweep`` is one pass for consumers of several rows, by default that of the one job's rows."""
     sources = [Source(estimator, series) for estimator, series in jobs]
-    found: list[list[Moments] | None] = [source.recall() for source in sources]
-    left = [i for i, parts in enumerate(found) if parts is None]
-    sums = {i: MomentSums(sources[i].lag, sources[i].groups, sources[i].reversible, chunk) for i in left}
+    left = [source for source in sources if not source.recall()]
+    sums = [MomentSums(source.lag, source.groups, source.reversible, chunk) for source in left]
     if left and sweep is not None:
-        sweep([(sources[i].series, sums[i]) for i in left])
+        sweep([(source.series, each) for source, each in zip(left, sums, strict=True)])
     elif left:
         with one_thread():
-            sources[0].series.sweep([sums[0]])
-    for i in left:
-        found[i] = sums[i].moments
-        sources[i].remember(sums[i].moments)
-    for (estimator, _), source, parts in zip(jobs, sources, found, strict=True):
+            sources[0].series.sweep(sums)
+    for source, each in zip(left, sums, strict=True):
+        source.take(each.moments)
+    for (estimator, _), source in zip(jobs, sources, strict=True):
         with one_thread(source.series.n_columns):
-            estimator.model_ = estimator.from_moments(parts or [], source)
+            estimator.model_ = estimator.from_moments(source)
 
 
 def _merge(groups: list[list[Block]], most: int) -> list[list[Block]]:

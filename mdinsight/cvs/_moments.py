@@ -111,10 +111,14 @@ def combine(parts: Sequence[Moments], counts: Sequence[int] | np.ndarray | None 
     share = weights / n
     mean_0 = sum(w * p.mean_0 for w, p in zip(share, parts, strict=True))
     mean_t = sum(w * p.mean_t for w, p in zip(share, parts, strict=True))
-    a, b = np.stack([part.mean_0 - mean_0 for part in parts]), np.stack([part.mean_t - mean_t for part in parts])
+    root = np.sqrt(share)[:, None]
+    a = root * np.stack([part.mean_0 - mean_0 for part in parts])
+    b = root * np.stack([part.mean_t - mean_t for part in parts])
+    if np.array_equal(a, b):
+        b = a  # a product with itself is symmetric to the last bit
 
     def second(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        total = (x.T * share) @ y
+        total = x.T @ y
         for w, part in zip(share, parts, strict=True):
             if w != 0.0:
                 total += w * getattr(part, name)

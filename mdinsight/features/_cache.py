@@ -34,7 +34,7 @@ from mdinsight.parallel import Workers, ordered_map
 _log = logging.getLogger(__name__)
 
 FEATURES_VERSION = 3
-"""Raised whenever a kernel's values change, so that older results are not used again."""
+"""Raised whenever the values of a kernel, or of what fits keep, change, so that older results are not used again."""
 
 LIMIT = 10_000_000_000
 """Bytes that the cache may hold where MDINSIGHT_CACHE_LIMIT does not say; what was not used for longest goes first."""

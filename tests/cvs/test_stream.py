@@ -12,7 +12,7 @@ import pytest
 from sklearn.base import clone
 
 import mdinsight as mdi
-from mdinsight.cvs import PCA, TICA, VAMP, VAMPNet, fit_together
+from mdinsight.cvs import PCA, TICA, VAMP, VAMPNet, _linear, fit_together
 from mdinsight.errors import ParameterError
 from mdinsight.features import Distances, Function, Torsions
 from mdinsight.states import KMeans
@@ -105,6 +105,28 @@ def test_a_second_fit_needs_no_pass(trajs, tmp_path, monkeypatch):
         TICA(21).fit(stream)
 
 
+@pytest.mark.parametrize("estimator", [TICA(20), VAMP(20)])
+def test_a_second_fit_resamples_only_what_was_not(estimator, trajs, tmp_path, monkeypatch):
+    resamplings, bootstrap = [], _linear.bootstrap
+    monkeypatch.setattr(_linear, "bootstrap", lambda *args: resamplings.append(args) or bootstrap(*args))
+
+    def fit(cache=tmp_path, **changed):
+        return clone(estimator).set_params(**changed).fit(BOTH.stream(trajs, cache=cache)).model
+
+    first = fit()
+    assert first.samples.shape == (100, len(first.eigenvalues)) and len(resamplings) == 1
+    assert fit() == first and len(resamplings) == 1
+    for number, changed in enumerate(({"seed": 1}, {"n_bootstrap": 50}, {"epsilon": 1e-3}), 2):
+        model = fit(**changed)
+        assert len(resamplings) == number and len(model.samples) == changed.get("n_bootstrap", 100)
+        assert model == fit(cache=False, **changed)
+        assert len(resamplings) == number + 1
+        resamplings.pop()
+    assert fit() == first and len(resamplings) == 4
+    np.testing.assert_array_equal(fit(dim=1, scaling="kinetic_map").samples, first.samples)
+    assert len(resamplings) == 4
+
+
 @pytest.mark.parametrize(
     ("jobs", "words"),
     [
@@ -156,7 +178,9 @@ def test_a_dask_cluster_gives_the_same(trajs, memory, tmp_path):
         stream = BOTH.stream(trajs, workers=client.get_executor(), cache=tmp_path / "cache")
         model = TICA(20).fit(stream).model
         same(model, expected, 1e-12)
-        assert len(list((tmp_path / "cache").rglob("*.npy"))) == 3 + 1  # written by the workers, and the moments
+        assert (
+            len(list((tmp_path / "cache").rglob("*.npy"))) == 3 + 2
+        )  # written by the workers, moments and resamplings
         Y = model.transform(stream)
         np.testing.assert_allclose(Y[2], model.transform(memory)[2], rtol=1e-10, atol=1e-12)
         shifted = Function(lambda frames: frames.xyz[:, 0, 0] + 1.0, "x").stream(
