@@ -76,14 +76,24 @@ def until_whole(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def rows_of_a_piece(lengths: Sequence[int], row_bytes: int, overlap: int = 0, paired: bool = False) -> int:
-    """Rows in a piece: by bytes, but enough pieces for many cores; a multiple of eight overlaps, else of 256 or a power of 2."""
+    """Rows in a piece: by bytes, but enough pieces for many cores; a multiple of eight overlaps, else of 256 or a power of 2.
+
+    It is an eighth more where that saves the longest trajectory a piece, and no more than its pieces need: no small rest stays.
+    """
     rows = min(_PIECE_BYTES // row_bytes, max(_FEWEST_ROWS, sum(lengths) // _PIECES))
     fewest = max(_OVERLAPS * overlap, _ROWS_A_COLUMN * row_bytes // 4 if paired else 0)
     rows = max(1, rows, min(fewest, _MOST_BYTES // row_bytes))
-    whole = _OVERLAPS * overlap
-    if 0 < whole <= rows:
-        return rows // whole * whole
-    return 1 << (rows.bit_length() - 1) if rows < 256 else rows // 256 * 256
+    unit = _OVERLAPS * overlap
+    if not 0 < unit <= rows:
+        if rows < 256:
+            return 1 << (rows.bit_length() - 1)
+        unit = 256
+    rows, longest = rows // unit * unit, max(lengths, default=0)
+    if longest <= rows:
+        return rows
+    most = min(rows + rows // 8, max(rows, _MOST_BYTES // row_bytes // unit * unit))
+    even = -(-longest // -(-longest // most))
+    return min(-(-even // unit) * unit, most // unit * unit)
 
 
 def grid(lengths: Sequence[int], rows: int, overlap: int) -> Iterator[tuple[Piece, ...]]:

@@ -9,6 +9,7 @@ import mdtraj
 import numpy as np
 
 from mdinsight import units
+from mdinsight.compiled import compiled
 from mdinsight.errors import ParameterError
 from mdinsight.features._base import Feature, atom_table, reference_tag
 from mdinsight.features._columns import Member, pair_columns
@@ -17,7 +18,7 @@ from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
 from mdinsight.features._lanes import exponential, logarithm, root, select
 from mdinsight.features._memory import store, zeros
-from mdinsight.features._parts import part
+from mdinsight.features._parts import Part
 
 _KINDS = {"distance": 0, "hard": 1, "smooth": 2}
 _SCHEMES = ("closest-heavy", "closest", "ca", "sidechain-heavy")
@@ -140,7 +141,7 @@ class Contacts(Feature):
         params = np.array(
             [[float(self.periodic), _KINDS[self.kind], float(bool(self.soft_min)), self.cutoff, self.beta]]
         )
-        return [part(self, columns, kernel, table[:, :2], table[:, 2], params)]
+        return [Part(self, columns, kernel, table, 2, params)]
 
     def _pairs(self, labels: Labels) -> np.ndarray:
         topology = labels.topology
@@ -183,15 +184,20 @@ def _all_pairs(pairs: np.ndarray, atoms: dict[int, tuple[int, ...]]) -> np.ndarr
     sizes[list(atoms)] = [len(found) for found in atoms.values()]
     begins = np.cumsum(sizes) - sizes
     flat = np.concatenate([np.array(atoms[r]) for r in sorted(atoms)])
-    counts = sizes[pairs[:, 0]] * sizes[pairs[:, 1]]
-    number = np.repeat(np.arange(len(pairs), dtype=np.int32), counts)
-    within = np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts)
-    i, j = np.divmod(within, sizes[pairs[:, 1]][number])
-    table = np.empty((len(number), 3), np.int32)
-    table[:, 0] = flat[begins[pairs[:, 0]][number] + i]
-    table[:, 1] = flat[begins[pairs[:, 1]][number] + j]
-    table[:, 2] = number
+    table = np.empty((int((sizes[pairs[:, 0]] * sizes[pairs[:, 1]]).sum()), 3), np.int32)
+    _fill(pairs, begins, sizes, flat, table)
     return table
+
+
+@compiled
+def _fill(pairs: np.ndarray, begins: np.ndarray, sizes: np.ndarray, flat: np.ndarray, table: np.ndarray) -> None:
+    row = 0
+    for number in range(pairs.shape[0]):
+        first, second = pairs[number]
+        for i in range(begins[first], begins[first] + sizes[first]):
+            for j in range(begins[second], begins[second] + sizes[second]):
+                table[row, 0], table[row, 1], table[row, 2] = flat[i], flat[j], number
+                row += 1
 
 
 @jit

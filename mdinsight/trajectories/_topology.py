@@ -164,10 +164,15 @@ def select_atoms(topology: mdtraj.Topology, selection: Selection) -> np.ndarray:
     if found.min() < 0 or found.max() >= n_atoms:
         bad = int(found.min() if found.min() < 0 else found.max())
         raise SelectionError(f"atom {bad} does not exist; the topology has atoms 0 to {n_atoms - 1}")
-    if len(np.unique(found)) != len(found):
+    if not is_rising(found) and len(np.unique(found)) != len(found):
         values, counts = np.unique(found, return_counts=True)
         raise SelectionError(f"atom {int(values[counts > 1][0])} is chosen twice; name each atom once")
     return found
+
+
+def is_rising(numbers: np.ndarray) -> bool:
+    """Whether each number is larger than the one before it, so that they are sorted and none comes twice."""
+    return bool((numbers[1:] > numbers[:-1]).all())
 
 
 def _reason(error: Exception) -> str:

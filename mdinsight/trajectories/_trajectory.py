@@ -15,7 +15,7 @@ from mdinsight.series import Origin
 from mdinsight.trajectories._formats import Frames
 from mdinsight.trajectories._formats._base import leave_out
 from mdinsight.trajectories._sources import Source
-from mdinsight.trajectories._topology import Selection, select_atoms
+from mdinsight.trajectories._topology import Selection, is_rising, select_atoms
 
 _CHUNK_BYTES = 1 << 25
 _FARTHEST = 1e5
@@ -219,9 +219,11 @@ class Trajectory:
         return result
 
     def _read(self, frames: range, atoms: np.ndarray | None) -> Frames:
-        ordered, back = (None, None) if atoms is None else np.unique(atoms, return_inverse=True)
-        found = self._source.read(frames, ordered)
-        if back is not None and not np.array_equal(back, np.arange(len(back))):
+        if atoms is None or is_rising(atoms):
+            found = self._source.read(frames, atoms)
+        else:
+            ordered, back = np.unique(atoms, return_inverse=True)
+            found = self._source.read(frames, ordered)
             found = Frames(np.ascontiguousarray(found.xyz[:, back]), found.box, found.reach)
         self._check_finite(found, frames, atoms)
         return found

@@ -39,6 +39,14 @@ def test_what_two_pieces_share_is_an_eighth_of_them():
     assert rows_of_a_piece([10**6], 1200, 10**6) * 1200 <= 32_000_000  # but memory comes first
 
 
+def test_no_small_rest_is_left_behind():
+    for lengths, overlap, expected in (([25_000] * 8, 10, 3200), ([25_000] * 8, 0, 3328), ([9000], 10, 480)):
+        rows = rows_of_a_piece(lengths, 1200, overlap)
+        last = [(n - 1) % rows + 1 for n in lengths if n > rows]
+        assert rows == expected and min(last) > rows / 2
+    assert rows_of_a_piece([100] * 5000, 1200) == 6656  # short ones stay together
+
+
 def test_each_consumer_is_given_the_rows_it_asked_for():
     rows = np.arange(15)
     assert len(rows_given(rows, Piece(0, 100, 110, 115), 3)) == 13
