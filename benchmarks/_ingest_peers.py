@@ -239,16 +239,13 @@ def prepare(job: Job) -> None:
 
 
 def load_frames(job: Job) -> Any:
-    """Frames of the protein in memory."""
+    """Frames of the protein in memory: those of one file, and again where more are wanted."""
     import mdtraj
 
-    loaded, wanted = [], job["frames_in_memory"]
-    for file in job["files"]:
-        if wanted > 0:
-            loaded.append(mdtraj.load(file, top=job["topology"], atom_indices=job["atoms"])[:wanted])
-            wanted -= len(loaded[-1])
-    frames = mdtraj.join(loaded)
-    frames.time = np.arange(len(frames))  # one trajectory: the files' times begin anew
+    wanted = job["frames_in_memory"]
+    loaded = mdtraj.load(job["files"][0], top=job["topology"], atom_indices=job["atoms"])
+    frames = mdtraj.Trajectory(np.resize(loaded.xyz, (wanted, *loaded.xyz.shape[1:])), loaded.topology)
+    frames.unitcell_vectors = np.resize(loaded.unitcell_vectors, (wanted, 3, 3))
     return frames
 
 

@@ -15,7 +15,10 @@ WITH_INTERVALS = f"{TICA}, with intervals"
 
 def distance_rows(bench: Bench) -> None:
     """CA distances of the protein out of solvated XTC: 300 of them, and all pairs."""
-    for count, files in ((300, again(bench.files.xtc, 4)), (None, bench.files.xtc)):
+    for count, files, longer in (
+        (300, again(bench.files.xtc, 4), again(bench.files.xtc, 16)),
+        (None, bench.files.xtc, again(bench.files.xtc, 4)),
+    ):
         more = {"pairs": bench.pairs(count), "files": files}
         mdtraj = bench.solvated("mdtraj distances", chunk=1000, **more)
         row = Row(
@@ -25,6 +28,7 @@ def distance_rows(bench: Bench) -> None:
             "frames",
             bench.frames(files, bench.files.top),
             size(files) * bench.files.n_protein / bench.files.n_atoms,
+            longer=bench.solvated("mdinsight distances", **more | {"files": longer}),
         )
         bench.measure(row, 1)
         bench.measure(row, 2)
@@ -60,6 +64,7 @@ def read_rows(bench: Bench) -> None:
         "million atoms",
         bench.frames(files, bench.files.top) * bench.files.n_atoms / 1e6,
         size(files),
+        longer=bench.solvated("mdinsight read", files=again(files, 4)),
     )
     bench.measure(row, 1)
     bench.measure(row, 2)
@@ -78,6 +83,7 @@ def dcd_rows(bench: Bench) -> None:
         "frames",
         n_frames,
         n_frames * len(atoms) * 12,
+        longer=bench.solvated("mdinsight read", **more | {"files": again(bench.files.dcd, 32)}),
     )
     bench.measure(row, 1)
     bench.measure(row, 2)
@@ -92,14 +98,14 @@ def contact_rows(bench: Bench) -> None:
     heavy = [sum(atom.element.symbol != "H" for atom in residue.atoms) for residue in residues]
     for pairs, count, chunk in ((some, 4000, 1000), (every, 400, 50)):
         more = {"pairs": pairs, "atoms": np.arange(bench.files.n_protein), "frames_in_memory": count}
-        n_frames = min(count, bench.frames(bench.files.xtc, bench.files.top))
         row = Row(
             f"contacts of {len(pairs):,} residue pairs",
             bench.solvated("mdinsight contacts", **more),
             (Rival("mdtraj", bench.solvated("mdtraj contacts", chunk=chunk, **more), 5, 5),),
             "million atom pairs",
-            n_frames * sum(heavy[i] * heavy[j] for i, j in pairs.tolist()) / 1e6,
+            count * sum(heavy[i] * heavy[j] for i, j in pairs.tolist()) / 1e6,
             0.0,
+            longer=bench.solvated("mdinsight contacts", **more | {"frames_in_memory": 4 * count}),
         )
         bench.measure(row, 1)
         bench.measure(row, 2)
@@ -175,10 +181,10 @@ def cache_rows(bench: Bench) -> None:
 
 
 def scaling_rows(bench: Bench) -> None:
-    """One core and two, out of the rows above, beside what the machine gives two processes that know nothing of each other."""
-    for title in [title for title, n_cores in bench.ours if n_cores == 1 and (title, 2) in bench.ours]:
-        one, two = (bench.ours[title, n_cores].seconds for n_cores in (1, 2))
-        both = bench.runner.side_by_side(bench.jobs[title])
+    """One core and two, in turn, beside what the machine gives two processes that know nothing of each other."""
+    for title, job in bench.jobs.items():
+        one, two = bench.runner.one_and_two(job, bench.runner.turns + 2)
+        both = bench.runner.side_by_side(job)
         said = (
             f"{one:.3g} s, then {two:.3g} s; two processes at once, each the same work on a core of its own: {both:.2f}"
         )

@@ -59,6 +59,12 @@ class Runner:
             found.append(Timed(job["work"], min(seconds), seconds, *row[-1]))
         return found
 
+    def one_and_two(self, job: dict[str, Any], turns: int) -> tuple[float, float]:
+        """The best times of a job on one core and on all, in turn."""
+        runs = [[self.once(job, n_cores)[0]["seconds"] for n_cores in (1, len(self.cores))] for _ in range(turns)]
+        one, two = np.min(runs, axis=0).tolist()
+        return one, two
+
     def once(self, job: dict[str, Any], n_cores: int) -> tuple[dict[str, Any], np.ndarray | None]:
         """One job in a fresh process."""
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:

@@ -8,11 +8,6 @@ from __future__ import annotations
 import numpy as np
 import xxhash
 
-from mdinsight.parallel import is_held, ordered_map
-
-_BLOCK = 1 << 24
-"""Bytes that a thread looks at."""
-
 
 def checksums(array: np.ndarray, rows: int) -> np.ndarray:
     """A checksum for every ``rows`` rows of a C-contiguous array: (n,) uint64."""
@@ -27,8 +22,5 @@ def identity(*arrays: np.ndarray) -> str:
     found = xxhash.xxh3_128()
     for array in arrays:
         found.update(f"{array.dtype.str} {array.shape}\n".encode())
-        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        blocks = [data[start : start + _BLOCK] for start in range(0, len(data), _BLOCK)]
-        for digest in ordered_map(xxhash.xxh3_128_digest, blocks, 1 if is_held() or len(blocks) < 3 else None):
-            found.update(digest)
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return str(found.hexdigest())

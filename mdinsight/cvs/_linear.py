@@ -34,6 +34,8 @@ _BLOCKS = 16
 """Units to resample at most, so that memory is the same for a few trajectories, which are cut, and for thousands."""
 _BLOCK_BYTES = 1 << 29
 """What the covariances of the bootstrap's blocks may take together; wide data get fewer blocks."""
+_AFTERWARDS = ("dim", "scaling")
+"""Parameters that change no eigenvalue."""
 
 
 class Source:
@@ -79,10 +81,9 @@ class Source:
     def resampled(self, estimator: LinearEstimator, modes: Modes, keep: np.ndarray) -> np.ndarray:
         """:func:`bootstrap` of the columns ``keep``, done once where there is a cache."""
         shape = estimator.n_bootstrap, min(MODES_KEPT, len(modes.values))
-        settings = {
-            k: v for k, v in estimator.settings().items() if k not in ("dim", "scaling")
-        }  # these change no eigenvalue
-        name = f"resampled {estimator.kind} {settings} {self._name}"
+        who = f"{type(estimator).__module__}.{type(estimator).__qualname__}"  # a subclass may solve in its own way
+        settings = {k: v for k, v in estimator.settings().items() if k not in _AFTERWARDS}
+        name = f"resampled {who} {settings} {self._name}"
         found = self.series.recall(name, shape)
         if found is None:
             parts = [part.only(keep) for part in self.parts] if estimator.n_bootstrap else []

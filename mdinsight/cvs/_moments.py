@@ -257,11 +257,16 @@ def _merged(total: Moments, part: Moments) -> Moments:
     if total.ctt is not total.c00:
         pairs.append((total.ctt, part.ctt, b, b))
     for ours, theirs, x, y in pairs:
-        theirs -= ours
-        theirs *= share
-        ours += theirs
-        ours += share * (1.0 - share) * np.outer(x, y)  # in this order it stays symmetric to the last bit
+        _merge(ours, theirs, share, x, y)
     return Moments(n, total.mean_0 + share * a, total.mean_t + share * b, total.c00, total.c0t, total.ctt)
+
+
+@compiled
+def _merge(ours: np.ndarray, theirs: np.ndarray, share: float, x: np.ndarray, y: np.ndarray) -> None:
+    apart = share * (1.0 - share)
+    for i in range(len(x)):
+        for j in range(len(y)):  # in this order it stays symmetric to the last bit
+            ours[i, j] = ours[i, j] + share * (theirs[i, j] - ours[i, j]) + apart * (x[i] * y[j])
 
 
 def pair_moments(rows: np.ndarray, lag: int, reversible: bool, chunk: int) -> Moments:

@@ -78,7 +78,13 @@ class Bound:
     def _local(self) -> tuple[AnyPart, ...]:
         return tuple(part.local(self.atoms) for part in self.parts)
 
-    def compute(self, xyz: np.ndarray, box: np.ndarray | None = None, time: np.ndarray | None = None) -> np.ndarray:
+    def compute(
+        self,
+        xyz: np.ndarray,
+        box: np.ndarray | None = None,
+        time: np.ndarray | None = None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Values of frames.
 
         Parameters
@@ -89,17 +95,19 @@ class Bound:
             (n_frames, 3, 3), nm, or None.
         time
             (n_frames,) ps; only a user's function sees it.
+        out
+            Where the values are put, of the shape and type that is returned; by default an array of their own.
 
         Returns
         -------
         ndarray of float32, shape (n_frames, n_columns)
         """
-        out = np.empty((len(xyz), self.n_columns), np.float32)
+        values = np.empty((len(xyz), self.n_columns), np.float32) if out is None or self.order is not None else out
         first = 0
         for part in self._local:
-            part.compute(xyz, box, time, out, first)
+            part.compute(xyz, box, time, values, first)
             first += len(part.columns)
-        return out if self.order is None else np.ascontiguousarray(out[:, self.order])
+        return values if self.order is None else np.take(values, self.order, axis=1, out=out, mode="clip")
 
     def value(self, xyz: np.ndarray, box: np.ndarray | None = None) -> np.ndarray:
         """Values of one frame.

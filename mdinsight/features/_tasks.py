@@ -142,7 +142,7 @@ def _rows(plan: Plan, piece: Piece, wanted: set[int]) -> dict[int, np.ndarray]:
         values = compute(plan.trajectory, union.bound, piece.start, piece.end, plan.chunk)
         for i, columns in zip(union.sets, union.columns, strict=True):
             if i in missing:
-                found[i] = values[:, columns]
+                found[i] = np.take(values, columns, axis=1)  # in the order of what the cache holds
         missing -= set(found)
     for i in missing:
         found[i] = compute(plan.trajectory, plan.sets[i].bound, piece.start, piece.end, plan.chunk)
@@ -160,33 +160,28 @@ def compute(trajectory: Trajectory, bound: Bound, start: int, stop: int, chunk: 
         If a coordinate or a value is NaN or infinite; the message names file and frame.
     """
     size = chunk or max(1, min(_MOST_FRAMES, _CHUNK_BYTES // (12 * len(bound.atoms))))
-    if stop - start <= size:
-        return _values(trajectory, bound, start, stop)
     out = np.empty((stop - start, bound.n_columns), np.float32)
     for first in range(start, stop, size):
         last = min(first + size, stop)
-        out[first - start : last - start] = _values(trajectory, bound, first, last)
+        _compute(trajectory, bound, first, last, out[first - start : last - start])
     return out
 
 
-def _values(trajectory: Trajectory, bound: Bound, start: int, stop: int) -> np.ndarray:
+def _compute(trajectory: Trajectory, bound: Bound, start: int, stop: int, values: np.ndarray) -> None:
     whole = len(bound.atoms) == trajectory.n_atoms
     chunk = trajectory.read_chunk(start, stop, None if whole else bound.atoms)
     try:
-        values = bound.compute(chunk.xyz, chunk.box, chunk.time)
+        bound.compute(chunk.xyz, chunk.box, chunk.time, values)
     except ParameterError as error:
         origin = trajectory.origin
         where = f"{origin.file}, frames {origin.frame(start)} to {origin.frame(stop - 1)}"
         raise ParameterError(f"{where}: {error}") from error.__cause__
-    if not np.isfinite(values.sum(dtype=np.float64)):
+    if not np.isfinite(values).all():
         _refuse(trajectory, bound, start, values)
-    return values
 
 
 def _refuse(trajectory: Trajectory, bound: Bound, start: int, values: np.ndarray) -> None:
     bad = ~np.isfinite(values)
-    if not bad.any():
-        return
     row, column = (int(i) for i in np.argwhere(bad)[0])
     origin = trajectory.origin
     raise NonFiniteError(

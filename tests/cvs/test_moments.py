@@ -92,6 +92,19 @@ def test_kept_moments_are_the_same_bits(mixed, lag, reversible):
                 np.testing.assert_array_equal(np.tril(found), np.tril(expected))
 
 
+def test_moments_together_are_the_same_bits_when_kept():
+    rng = np.random.default_rng(3)
+    series = TimeSeries(
+        [rng.standard_normal((n, 10)) @ rng.standard_normal((10, 10)) + i for i, n in enumerate(range(90, 250, 10))]
+    )
+    parts = block_moments(series, 5, [[Block(i, 0, n - 5)] for i, n in enumerate(series.lengths)], None, True)
+    for counts in (None, rng.multinomial(16, np.full(16, 1 / 16))):
+        total = combine(parts, counts)
+        again = unpacked(packed([total], True), 10, True)[0]
+        for name in NAMES:
+            np.testing.assert_array_equal(getattr(again, name), getattr(total, name))
+
+
 @pytest.mark.parametrize("reversible", [False, True])
 def test_resampling_is_combining(mixed, reversible):
     series = TimeSeries([x + 100.0 * i for i, x in enumerate(mixed)])

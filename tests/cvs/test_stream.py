@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 import mdinsight as mdi
 from mdinsight.cvs import PCA, TICA, VAMP, VAMPNet, _linear, fit_together
+from mdinsight.cvs._decompose import Modes
 from mdinsight.errors import ParameterError
 from mdinsight.features import Distances, Function, Torsions
 from mdinsight.states import KMeans
@@ -125,6 +126,34 @@ def test_a_second_fit_resamples_only_what_was_not(estimator, trajs, tmp_path, mo
     assert fit() == first and len(resamplings) == 4
     np.testing.assert_array_equal(fit(dim=1, scaling="kinetic_map").samples, first.samples)
     assert len(resamplings) == 4
+    for entry in tmp_path.rglob("*.npy"):  # sums, resamplings and features, each of them damaged alone
+        content = entry.read_bytes()
+        entry.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+        assert fit() == first
+    assert len(resamplings) == 5
+
+
+def test_resamplings_are_of_the_class_that_solved(trajs, tmp_path):
+    first = TICA(20).fit(BOTH.stream(trajs, cache=tmp_path)).model
+    other = Halved(20).fit(BOTH.stream(trajs, cache=tmp_path)).model
+    np.testing.assert_allclose(other.samples, first.samples / 2)
+
+
+class Halved(TICA):
+    def modes(self, moments):
+        found = super().modes(moments)
+        return Modes(found.values / 2, found.left, found.right)
+
+
+def test_sets_computed_together_give_the_bits_that_the_cache_gives(trajs, tmp_path):
+    jobs = [(PCA(), BOTH), (VAMP(5), DISTANCES + TORSIONS)]
+    first = fit_together(jobs, trajs, cache=tmp_path)
+    models = [estimator.model for estimator in first]
+    for entry in tmp_path.rglob("*.npy"):
+        if np.load(entry).dtype == np.float64:
+            entry.unlink()
+    again = fit_together([(clone(e), f) for e, f in jobs], trajs, cache=tmp_path)
+    assert [estimator.model for estimator in again] == models
 
 
 @pytest.mark.parametrize(
