@@ -45,6 +45,21 @@ class CVEstimator(Estimator[CVModel]):
         return self.model.get_feature_names_out(input_features)
 
 
+def check_lag(who: str, lag: Any) -> None:
+    """Refuse a missing lag time; what it is in frames depends on the data.
+
+    Raises
+    ------
+    ParameterError
+        Naming the estimator.
+    """
+    if lag is None:
+        raise ParameterError(
+            f"{who}: lag=None is no lag time; give frames (an int) or a time, such as {who}(lag='10 ps'), or fit PCA, "
+            "which needs none"
+        )
+
+
 def check_dim(dim: Any) -> None:
     """Refuse what is neither a number of coordinates, a fraction of the variance, nor None.
 

@@ -15,6 +15,7 @@ from mdinsight.cvs._base import (
     check_choice,
     check_count,
     check_dim,
+    check_lag,
     check_positive,
     meaning,
     resolve_dim,
@@ -278,6 +279,7 @@ class TICA(LinearEstimator):
 
     def check(self) -> None:
         """Refuse parameters that cannot be."""
+        check_lag(type(self).__name__, self.lag)
         check_dim(self.dim)
         check_choice("scaling", self.scaling, ("kinetic_map", "commute_map", None))
         check_positive("epsilon", self.epsilon)
@@ -340,6 +342,7 @@ class VAMP(LinearEstimator):
 
     def check(self) -> None:
         """Refuse parameters that cannot be."""
+        check_lag(type(self).__name__, self.lag)
         check_dim(self.dim)
         check_choice("scaling", self.scaling, ("kinetic_map", None))
         check_positive("epsilon", self.epsilon)

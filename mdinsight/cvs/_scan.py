@@ -160,7 +160,7 @@ def scan(
     """
     check_workers(workers)
     series = as_series(X, "cvs.scan")
-    if estimator.lag is None:
+    if "lag" not in estimator.get_params():  # the estimator's own is not used, so it may be None
         raise ParameterError(f"{type(estimator).__name__} has no lag time to scan; scan TICA, VAMP or VAMPNet")
     frames = sorted({series.lag_frames(lag, "lags") for lag in lags})
     sizes = sorted({check_count("dims", dim, 1) for dim in dims})

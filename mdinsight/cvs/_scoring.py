@@ -11,7 +11,7 @@ from scipy.stats import t as student
 from sklearn.base import clone
 
 from mdinsight import units
-from mdinsight.cvs._base import CVEstimator, resolve_dim, varying_columns
+from mdinsight.cvs._base import CVEstimator, check_lag, resolve_dim, varying_columns
 from mdinsight.cvs._blocks import Block, Folds, make_folds, pairs_in, take_blocks, typical_length
 from mdinsight.cvs._decompose import vamp2
 from mdinsight.cvs._linear import LinearEstimator
@@ -213,7 +213,9 @@ def _told(frames: float, dt: float | None) -> str:
 
 def scoring_lag(estimator: CVEstimator, series: Rows, lag: Any) -> int:
     """The lag in frames at which an estimator is scored."""
-    if lag is None and estimator.lag is None:
+    if "lag" in estimator.get_params():
+        check_lag(type(estimator).__name__, estimator.lag)
+    elif lag is None:
         raise ParameterError(
             f"{type(estimator).__name__} has no lag time of its own; give score_cv the lag= to score it at"
         )

@@ -14,6 +14,7 @@ from mdinsight.cvs._base import (
     check_choice,
     check_count,
     check_dim,
+    check_lag,
     check_positive,
     varying_columns,
 )
@@ -109,6 +110,7 @@ class VAMPNet(CVEstimator):
 
     def check(self) -> None:
         """Refuse parameters that cannot be."""
+        check_lag("VAMPNet", self.lag)
         check_choice("kind", self.kind, ("coordinates", "states"))
         check_choice("activation", self.activation, ACTIVATIONS)
         check_dim(self.dim)

@@ -196,6 +196,16 @@ def test_bad_parameters_are_named(mixed, estimator, message):
         estimator.fit(mixed)
 
 
+@pytest.mark.parametrize("kind", [cvs.TICA, cvs.VAMP, cvs.VAMPNet])
+def test_no_lag_is_refused_where_one_is_needed(mixed, kind):
+    message = rf"{kind.__name__}: lag=None is no lag time; give .* such as {kind.__name__}\(lag='10 ps'\)"
+    with pytest.raises(ParameterError, match=message):
+        kind(lag=None).fit(mixed)
+    for lag in (None, 2):
+        with pytest.raises(ParameterError, match=message):
+            cvs.score_cv(kind(lag=None), mixed, lag=lag)
+
+
 @pytest.mark.parametrize("kind", [cvs.PCA, cvs.TICA, cvs.VAMP, cvs.VAMPNet])
 def test_estimators_follow_scikit_learn(kind):
     estimator = kind() if kind is cvs.PCA else kind("10 ps")

@@ -126,3 +126,8 @@ def test_bad_parameters_are_named(two_states, arguments, message):
 def test_pca_has_no_lag_to_scan(two_states):
     with pytest.raises(ParameterError, match="PCA has no lag time to scan"):
         cvs.scan(cvs.PCA(), two_states, lags=[1])
+
+
+def test_the_estimators_own_lag_is_not_used(two_states):
+    own, none = (cvs.scan(cvs.TICA(lag), two_states, lags=[1, 2], dims=[1]) for lag in (7, None))
+    assert own == none

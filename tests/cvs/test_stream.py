@@ -182,6 +182,14 @@ def test_what_is_no_data_yet(trajs):
             TICA(2).fit(data)
 
 
+def test_no_lag_is_refused_before_a_pass(trajs):
+    message = r"TICA: lag=None is no lag time; give .* such as TICA\(lag='10 ps'\)"
+    with pytest.raises(ParameterError, match=message):
+        TICA(lag=None).fit(BOTH.stream(trajs, cache=False))
+    with pytest.raises(ParameterError, match=message):
+        fit_together([(TICA(lag=None), TORSIONS), (PCA(), TORSIONS)], trajs)
+
+
 def test_a_stream_is_transformed_and_scored(trajs, memory):
     stream = BOTH.stream(trajs, cache=False)
     model = TICA(20).fit(memory).model
