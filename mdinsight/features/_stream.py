@@ -100,13 +100,22 @@ class FeatureStream(Rows):
         raise AttributeError(_NOT_IN_MEMORY)
 
     def iter_chunks(self, size: int | None = None) -> Iterator[np.ndarray]:
-        """All rows in order, ``size`` at a time (by default about 8 MB); no chunk holds rows of two trajectories."""
+        """All rows in order, ``size`` at a time (by default about 8 MB); no chunk holds rows of two trajectories.
+
+        A pass of its own: pieces are computed ahead on all cores, two for each at most, and kept in the cache where there is one.
+        A loop that is left early keeps the trajectories that were whole. As in every pass a corrupt frame ends its trajectory,
+        which a warning says.
+
+        Raises
+        ------
+        ParameterError
+            If the size is not positive.
+        """
         if size is not None and (isinstance(size, bool) or int(size) != size or size < 1):
             raise ParameterError(f"size={size!r} is no number of rows; give at least 1")
-        step = int(size) if size else rows_of_a_piece(self.lengths, 4 * self.n_columns)
-        for trajectory in range(len(self)):
-            for start in range(0, self.lengths[trajectory], step):
-                yield self.rows(trajectory, start, min(start + step, self.lengths[trajectory]))
+        from mdinsight.features._chunks import chunks
+
+        yield from chunks(self, None if size is None else int(size))
 
     def load(self) -> TimeSeries:
         """All rows in memory: what ``features.transform(trajs)`` gives."""

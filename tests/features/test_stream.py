@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import shutil
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import mdtraj
@@ -355,9 +356,71 @@ def test_a_corrupt_frame_ends_its_trajectory_in_every_pass(examples, tmp_path):
     assert [len(array) for array in stream.load()] == [12, 20]
     with pytest.raises(CorruptFrameError):
         Torsions("phi psi").stream(pair, cache=False).rows(0, 10, 15)
+    for size in (None, 5):
+        fresh = Torsions("phi psi").stream(pair, cache=tmp_path / "loop")
+        with pytest.warns(DataWarning, match="the 12 frames before it are used"):
+            found = list(fresh.iter_chunks(size))
+        np.testing.assert_array_equal(np.concatenate(found), whole.concatenated())
+        assert fresh.lengths == (12, 20) and not list((tmp_path / "loop").rglob("*.part"))
 
 
 def test_repr_and_streams_share_their_files(trajs):
     one, two, again = streams([FEATURES, Torsions("phi"), FEATURES], trajs, cache=False)
     assert isinstance(one, FeatureStream) and one is again and one.files is two.files
     assert "FeatureStream: 3 trajectories" in repr(one)
+
+
+def test_a_loop_over_the_chunks_is_a_pass_on_all_workers_that_writes_the_cache(trajs, tmp_path):
+    counting.seen, shown, threads = [], [], set()
+
+    def where(frames):
+        threads.add(threading.current_thread())
+        return frames.xyz[:, 0, 0]
+
+    def bar(items, total, desc):
+        for item in items:
+            shown.append((total, desc))
+            yield item
+
+    list(Function(where, "where").stream(trajs, cache=False, workers=3).iter_chunks(50))
+    assert len(threads) > 1 and threading.current_thread() not in threads
+    features = Function(counting, "x") + Torsions("phi psi")
+    expected = features.transform(trajs, cache=False)
+    for size in (None, 1, 37, 999, 10**6):
+        counting.seen = []
+        stream = features.stream(trajs, cache=tmp_path / str(size), workers=2, progress=bar)
+        for _ in range(2):
+            found = list(stream.iter_chunks(size))
+            np.testing.assert_array_equal(np.concatenate(found), expected.concatenated())
+            assert all(chunk.dtype == np.float32 and chunk.flags.owndata for chunk in found)
+        assert sum(counting.seen) == stream.n_frames  # the second pass read the first one's entries
+        if size is not None:
+            wanted = [min(size, n - at) for n in stream.lengths for at in range(0, n, size)]
+            assert [len(chunk) for chunk in found] == wanted
+    assert shown and all(total == shown[0][0] and desc == "pass" for total, desc in shown)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = list(FEATURES.stream(trajs, workers=pool, cache=tmp_path / "elsewhere").iter_chunks(500))
+    np.testing.assert_array_equal(np.concatenate(found), FEATURES.transform(trajs, cache=False).concatenated())
+    assert len(list((tmp_path / "elsewhere").rglob("*.npy"))) == 3
+
+
+def test_a_loop_over_the_chunks_that_is_left_early_leaves_nothing_half(trajs, tmp_path):
+    stream = FEATURES.stream(trajs, cache=tmp_path, workers=2)
+    before = threading.active_count()
+    for number, _ in enumerate(stream.iter_chunks(100)):
+        if number == 25:  # 2000 rows a trajectory
+            break
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.suffix for path in files] == [".npy"] and threading.active_count() == before
+    assert Cache(tmp_path).has(stream.keys[0], (len(trajs[0]), stream.n_columns))
+    expected = FEATURES.transform(trajs, cache=False).concatenated()
+    np.testing.assert_array_equal(np.concatenate(list(stream.iter_chunks())), expected)
+
+
+def test_a_loop_over_the_chunks_computes_a_bounded_number_ahead(trajs):
+    stream = Function(counting, "x").stream(trajs, cache=False, workers=2)
+    whole = len(list(grid(stream.lengths, 512, 0)))
+    counting.seen = []
+    next(chunks := stream.iter_chunks())
+    chunks.close()
+    assert whole > 5 and sum(counting.seen) <= 5 * 512
