@@ -10,6 +10,7 @@ import numpy as np
 
 from mdinsight.errors import ParameterError, TopologyError
 from mdinsight.features._base import Feature, reference_tag
+from mdinsight.features._checks import check_flags
 from mdinsight.features._geometry import axpy, dot, prepare_box
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
@@ -37,19 +38,7 @@ class Reference(Record):
         """The selected atoms of one frame, in memory or a file that holds its topology."""
         if isinstance(reference, Reference):
             return reference
-        if isinstance(reference, (str, os.PathLike)):
-            reference = open_trajectories(reference)
-        if isinstance(reference, (Trajectories, Trajectory)):
-            whole = [reference] if isinstance(reference, Trajectory) else list(reference)
-            reference = whole[0].read() if len(whole) == 1 else reference
-        if not isinstance(reference, mdtraj.Trajectory):
-            raise ParameterError(
-                f"{who}: the reference is one frame, an mdtraj.Trajectory or a PDB file; got {type(reference).__name__}"
-            )
-        if reference.n_frames != 1:
-            raise ParameterError(
-                f"{who}: the reference has {reference.n_frames} frames; give one, such as reference[0]"
-            )
+        reference = _one_frame(reference, who)
         labels = Labels(reference.topology, "the reference")
         atoms = labels.select(selection, who)
         if len(atoms) < 3:
@@ -87,6 +76,30 @@ class Reference(Record):
         )
 
 
+def _one_frame(reference: Any, who: str) -> mdtraj.Trajectory:
+    """The frame that is given as such, as a trajectory of one frame, or as a file."""
+    first = "reference"
+    if isinstance(reference, (str, os.PathLike)):
+        first = f"mdinsight.open({os.fspath(reference)!r})[0]"
+        reference = open_trajectories(reference)
+    elif isinstance(reference, Trajectories):
+        first = "reference[0]"
+    frames, read = 0, ".read([0])"
+    if isinstance(reference, (Trajectories, Trajectory)):
+        whole = [reference] if isinstance(reference, Trajectory) else [t for t in reference if t.n_frames]
+        frames = sum(trajectory.n_frames for trajectory in whole)
+        reference = whole[0].read() if len(whole) == frames == 1 else reference
+    elif isinstance(reference, mdtraj.Trajectory):
+        frames, read = reference.n_frames, "[0]"
+    else:
+        raise ParameterError(
+            f"{who}: the reference is one frame, an mdtraj.Trajectory or a PDB file; got {type(reference).__name__}"
+        )
+    if frames != 1:
+        raise ParameterError(f"{who}: the reference has {frames} frames; give one, such as {first}{read}")
+    return reference
+
+
 class RMSD(Feature):
     """Root mean square deviation in nm from a reference structure, after the best superposition.
 
@@ -114,6 +127,7 @@ class RMSD(Feature):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "selection", as_selection(self.selection))
+        check_flags(self, "periodic")
         object.__setattr__(self, "reference", Reference.of(self.reference, self.selection, "RMSD"))
         super().__post_init__()
 
@@ -163,6 +177,7 @@ class Positions(Feature):
     def __post_init__(self) -> None:
         object.__setattr__(self, "selection", as_selection(self.selection))
         object.__setattr__(self, "align", self.selection if self.align is None else as_selection(self.align))
+        check_flags(self, "periodic")
         object.__setattr__(self, "reference", Reference.of(self.reference, self.align, "Positions"))
         super().__post_init__()
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mdinsight.features._base import Feature, atom_table
+from mdinsight.features._base import Feature
+from mdinsight.features._checks import atom_table, check_flags
 from mdinsight.features._geometry import angle, angle_gradient, difference, prepare_box
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
@@ -36,7 +37,8 @@ class Angles(Feature):
     periodic: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "triplets", atom_table(self.triplets, 3, "Angles"))
+        object.__setattr__(self, "triplets", atom_table(self.triplets, 3, "Angles", "triplets"))
+        check_flags(self, "periodic")
         super().__post_init__()
 
     @property

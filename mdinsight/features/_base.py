@@ -293,24 +293,6 @@ def reference_tag(*contents: object) -> str:
     return digest.hexdigest()[:10]
 
 
-def atom_table(value: Any, width: int, who: str) -> np.ndarray:
-    """Atom (or residue) numbers given by a user as an (n, width) int64 array.
-
-    Raises
-    ------
-    ParameterError
-        If they are no such table.
-    """
-    table = np.asarray(value)
-    if table.ndim == 1 and len(table) == width:
-        table = table[None]
-    if table.ndim != 2 or table.shape[1] != width or table.dtype.kind not in "iu" or len(table) == 0:
-        raise ParameterError(
-            f"{who} needs whole numbers of shape (n, {width}), got shape {table.shape} of {table.dtype}"
-        )
-    return np.ascontiguousarray(table, dtype=np.int64)
-
-
 def _line(column: Column, labels: Labels) -> str:
     atoms = " ".join(labels.atom(i) for i in column.atoms[:6])
     more = f" and {len(column.atoms) - 6} more" if len(column.atoms) > 6 else ""

@@ -11,7 +11,8 @@ import numpy as np
 from mdinsight import units
 from mdinsight.compiled import compiled
 from mdinsight.errors import ParameterError
-from mdinsight.features._base import Feature, atom_table, reference_tag
+from mdinsight.features._base import Feature, reference_tag
+from mdinsight.features._checks import atom_table, check_exclude, check_flags
 from mdinsight.features._columns import Member, pair_columns
 from mdinsight.features._geometry import axpy, difference, dot, prepare_box
 from mdinsight.features._jit import jit
@@ -86,16 +87,16 @@ class Contacts(Feature):
             object.__setattr__(self, "pairs", self.selection)
             object.__setattr__(self, "selection", None)
         if self.pairs is not None:
-            object.__setattr__(self, "pairs", atom_table(self.pairs, 2, "Contacts"))
+            instead = "a selection of residues, such as Contacts('resid 1 2 3', exclude=0)"
+            object.__setattr__(self, "pairs", atom_table(self.pairs, 2, "Contacts", "pairs", instead))
         object.__setattr__(self, "cutoff", units.length(self.cutoff, "cutoff"))
         object.__setattr__(self, "beta", float(self.beta))
-        if self.cutoff <= 0 or self.beta <= 0 or self.exclude < 0:
-            raise ParameterError(
-                f"Contacts: cutoff={self.cutoff} and beta={self.beta} must be positive, "
-                f"exclude={self.exclude} not negative"
-            )
+        if self.cutoff <= 0 or self.beta <= 0:
+            raise ParameterError(f"Contacts: cutoff={self.cutoff} and beta={self.beta} must be positive")
         if self.soft_min is None:
             object.__setattr__(self, "soft_min", self.kind == "smooth")
+        check_exclude(self)
+        check_flags(self, "soft_min", "periodic")
         if self.kind == "hard" and self.soft_min:
             raise ParameterError(
                 "Contacts: a hard contact is of the smallest distance; leave out soft_min or take kind='smooth'"
@@ -124,7 +125,9 @@ class Contacts(Feature):
         """The bound kernel."""
         pairs = self._pairs(labels)
         if len(pairs) == 0:
-            raise labels.none(self.title, f"with exclude={self.exclude} no pair of residues is left")
+            raise labels.none(
+                self.title, f"with exclude={self.exclude} no pair of residues is left; {self._remedy(labels)}"
+            )
         residues = np.unique(pairs).tolist()
         atoms = {r: tuple(_atoms_of(labels.topology.residue(r), self.scheme)) for r in residues}
         empty = [labels.residue(r) for r, found in atoms.items() if not found]
@@ -160,6 +163,14 @@ class Contacts(Feature):
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
         close = (chain[pairs[:, 0]] == chain[pairs[:, 1]]) & (pairs[:, 1] - pairs[:, 0] <= self.exclude)
         return pairs[~close]
+
+    def _remedy(self, labels: Labels) -> str:
+        """What to write where no pair is left."""
+        if self.exclude and len(self.replace(exclude=0)._pairs(labels)):
+            return "write exclude=0, which leaves out no neighbours, or choose residues further apart"
+        bare = self.selection is None and self.pairs is None
+        why = "without a selection only residues with an atom CA are taken" if bare else "a pair needs two residues"
+        return f"{why}; choose more residues, such as Contacts('all', exclude=0)"
 
     def _residues(self, labels: Labels, selection: str | None) -> np.ndarray:
         if selection is None:

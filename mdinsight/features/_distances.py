@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from mdinsight.errors import ParameterError
-from mdinsight.features._base import Feature, atom_table
+from mdinsight.features._base import Feature
+from mdinsight.features._checks import as_array, atom_table, check_exclude, check_flags
 from mdinsight.features._columns import Member, pair_columns
 from mdinsight.features._geometry import axpy, difference, dot, prepare_box
 from mdinsight.features._jit import jit
@@ -50,7 +51,7 @@ class Distances(Feature):
     def __post_init__(self) -> None:
         for name in ("selection", "other"):
             value = getattr(self, name)
-            if name == "selection" and value is not None and np.ndim(value) == 2:
+            if name == "selection" and value is not None and as_array(value).ndim == 2:
                 if self.pairs is not None:
                     raise ParameterError("Distances: give the pairs once, as pairs=")
                 object.__setattr__(self, "pairs", value)
@@ -60,15 +61,15 @@ class Distances(Feature):
         if (self.pairs is None) == (self.selection is None) or (self.other is not None and self.selection is None):
             raise ParameterError("Distances needs either a selection (and, if wanted, another) or pairs=")
         if self.pairs is not None:
-            table = atom_table(self.pairs, 2, "Distances")
+            table = atom_table(self.pairs, 2, "Distances", "pairs", "a selection, such as Distances('name CA')")
             alone = np.flatnonzero(table[:, 0] == table[:, 1])
             if len(alone):
                 raise ParameterError(
                     f"Distances: pair {alone[0]} is atom {table[alone[0], 0]} with itself, which is always 0 apart; leave it out"
                 )
             object.__setattr__(self, "pairs", table)
-        if not isinstance(self.exclude, int) or self.exclude < 0:
-            raise ParameterError(f"Distances: exclude={self.exclude!r} is no number of neighbours; give 0 or more")
+        check_exclude(self)
+        check_flags(self, "periodic")
         super().__post_init__()
 
     @property
@@ -84,9 +85,8 @@ class Distances(Feature):
         if self.exclude:
             pairs = pairs[~near(labels, pairs, self.exclude)]
         if len(pairs) == 0:
-            raise labels.none(
-                self.title, f"exclude={self.exclude} leaves no pair" if self.exclude else "it needs two atoms"
-            )
+            left = f"exclude={self.exclude} leaves no pair; write exclude=0, or choose more residues"
+            raise labels.none(self.title, left if self.exclude else "it needs two atoms")
         members = {
             i: Member(labels.atom(i), labels.atom_key(i), labels.residue(labels.residue_of(i)), (i,))
             for i in np.unique(pairs).tolist()

@@ -9,6 +9,7 @@ import numpy as np
 
 from mdinsight.errors import ParameterError
 from mdinsight.features._base import Feature
+from mdinsight.features._checks import check_flags
 from mdinsight.features._labels import Labels
 from mdinsight.features._parts import TrajectoryPart
 from mdinsight.features._selection import as_selection, told
@@ -139,6 +140,10 @@ class SecondaryStructure(_Analysis):
 
     selection: Any = "protein"
     simplified: bool = True
+
+    def __post_init__(self) -> None:
+        check_flags(self, "simplified")
+        super().__post_init__()
 
     @property
     def instead(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mdinsight.errors import ParameterError
+from mdinsight.features._checks import as_array
 
 
 def as_selection(value: Any) -> str | np.ndarray:
@@ -19,7 +20,7 @@ def as_selection(value: Any) -> str | np.ndarray:
     """
     if isinstance(value, str):
         return value
-    atoms = np.asarray(value)
+    atoms = as_array(value)
     if atoms.ndim != 1 or atoms.dtype.kind not in "iu" or len(atoms) == 0:
         raise ParameterError(f"a selection is a string such as 'name CA' or a list of atom numbers, not {value!r}")
     return np.ascontiguousarray(atoms, dtype=np.int64)

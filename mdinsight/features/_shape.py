@@ -8,6 +8,7 @@ import numpy as np
 
 from mdinsight.errors import TopologyError
 from mdinsight.features._base import Feature, reference_tag
+from mdinsight.features._checks import check_flags
 from mdinsight.features._geometry import axpy, prepare_box
 from mdinsight.features._jit import jit
 from mdinsight.features._labels import Labels
@@ -44,6 +45,7 @@ class RadiusOfGyration(Feature):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "selection", as_selection(self.selection))
+        check_flags(self, "mass_weighted", "periodic")
         super().__post_init__()
 
     @property

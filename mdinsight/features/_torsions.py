@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from mdtraj.geometry import dihedral
 
 from mdinsight.errors import DataWarning, ParameterError, warn_user
-from mdinsight.features._base import Feature, atom_table
+from mdinsight.features._base import Feature
+from mdinsight.features._checks import as_array, atom_table, check_flags
 from mdinsight.features._columns import quick_column
 from mdinsight.features._geometry import difference, prepare_box, torsion, torsion_gradient
 from mdinsight.features._jit import jit
@@ -24,6 +26,7 @@ from mdinsight.words import some
 # Which of the four atoms stands in the residue that the torsion is named after (IUPAC 1970, doi:10.1021/bi00820a001).
 _OWNER = {"phi": 2, "psi": 1, "omega": 1, "chi1": 1, "chi2": 1, "chi3": 1, "chi4": 1, "chi5": 1}
 _CHI = tuple(f"chi{i}" for i in range(1, 6))
+_KNOWN = {*_OWNER, "chi"}
 
 
 class Torsions(Feature):
@@ -58,6 +61,8 @@ class Torsions(Feature):
     periodic: bool = True
 
     def __post_init__(self) -> None:
+        self._check_names()
+        check_flags(self, "raw", "periodic")
         if self.kinds is None:
             object.__setattr__(self, "kinds", "phi psi" if self.quadruplets is None else "")
         elif not isinstance(self.kinds, str):
@@ -66,7 +71,8 @@ class Torsions(Feature):
             object.__setattr__(self, "quadruplets", self.kinds)
             object.__setattr__(self, "kinds", "")
         if self.quadruplets is not None:
-            object.__setattr__(self, "quadruplets", atom_table(self.quadruplets, 4, "Torsions"))
+            table = atom_table(self.quadruplets, 4, "Torsions", "quadruplets", "names, such as Torsions('phi psi')")
+            object.__setattr__(self, "quadruplets", table)
         names: list[str] = []
         for name in self.kinds.split():
             names.extend(_CHI if name == "chi" else (name,))
@@ -78,6 +84,28 @@ class Torsions(Feature):
             )
         object.__setattr__(self, "kinds", " ".join(dict.fromkeys(names)))
         super().__post_init__()
+
+    def _check_names(self) -> None:
+        """Names in a list, in several arguments or apart by commas are likely mistakes; the error says how to write them."""
+        if self.kinds is None:
+            return
+        if not isinstance(self.kinds, str):
+            names = as_array(self.kinds).ravel().tolist()
+            if any(isinstance(name, str) and name in _KNOWN for name in names):
+                one = " ".join(map(str, names))
+                raise ParameterError(f"Torsions: {names} is a list of names; give one string, Torsions({one!r})")
+            return
+        for name, value in (("raw", self.raw), ("quadruplets", self.quadruplets)):
+            if isinstance(value, str) and value in _KNOWN:
+                one = f"{self.kinds} {value}"
+                raise ParameterError(
+                    f"Torsions: {name}={value!r} is the name of a torsion; give all names in one string, Torsions({one!r})"
+                )
+        plain = " ".join(re.findall(r"[a-z]+\d?", self.kinds.lower()))
+        if plain and _KNOWN.issuperset(plain.split()) and not _KNOWN.issuperset(self.kinds.split()):
+            raise ParameterError(
+                f"Torsions: in {self.kinds!r} the names must be apart by blanks, in lower case: Torsions({plain!r})"
+            )
 
     @property
     def title(self) -> str:
