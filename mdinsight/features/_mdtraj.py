@@ -77,6 +77,11 @@ class SASA(_Analysis):
         Radius of the solvent in nm.
     n_sphere_points
         Points on the sphere of each atom.
+
+    Notes
+    -----
+    The values are those of mdtraj called frame by frame. Called on a whole trajectory mdtraj itself differs from them by about
+    1e-3 nm^2 a residue, as its areas of a frame depend on the frames before it.
     """
 
     selection: Any = "protein"
