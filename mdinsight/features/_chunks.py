@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def chunks(stream: FeatureStream, size: int | None) -> Iterator[np.ndarray]:
         yield from (rows for _, rows in pieces) if size is None else _regrouped(pieces, size)
 
 
-def _handed(stream: FeatureStream) -> Iterator[tuple[int, np.ndarray]]:
+def _handed(stream: FeatureStream) -> Generator[tuple[int, np.ndarray], None, None]:
     """One pass whose rows are handed on: trajectory and rows, piece by piece. A corrupt frame ends its trajectory.
 
     The user's code runs between the pieces, so the libraries' threads are left as they are.
@@ -29,9 +30,8 @@ def _handed(stream: FeatureStream) -> Iterator[tuple[int, np.ndarray]]:
     groups = list(grid(files.lengths, step, 0))
     with _Sweep([stream], [(stream, rows)], step, leaves_the_process(files.workers)) as sweeper:
         todo = (sweeper.task(group) for group in groups)
-        with closing(
-            ordered_map(sweeper.function, todo, files.workers)
-        ) as done:  # no worker writes when entries are closed
+        results = cast("Generator[Any, None, None]", ordered_map(sweeper.function, todo, files.workers))
+        with closing(results) as done:  # no worker writes any more when the entries are closed
             for result in track(done, files.progress, total=len(groups), desc="pass"):
                 sweeper.take(result)
                 found = [(i, start, array) for i, start, array in rows.taken if start < files.lengths[i]]

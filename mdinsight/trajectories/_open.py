@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,17 @@ import mdtraj
 
 from mdinsight import units
 from mdinsight.errors import (
-    DataWarning,
-    LagError,
     MdinsightError,
     ParameterError,
     TopologyError,
     TrajectoryError,
-    warn_user,
 )
 from mdinsight.parallel import cores, ordered_map
 from mdinsight.progress import Progress, track
 from mdinsight.trajectories._formats import format_of
+from mdinsight.trajectories._formats._base import Damage
 from mdinsight.trajectories._paths import Entry, is_universe, labels, resolve
-from mdinsight.trajectories._pieces import Cut, Piece, cut
+from mdinsight.trajectories._pieces import Cut, cut
 from mdinsight.trajectories._sources import (
     BROKEN,
     FileSource,
@@ -35,6 +32,15 @@ from mdinsight.trajectories._sources import (
     Source,
     UniverseSource,
     topology_of_universe,
+)
+from mdinsight.trajectories._steps import (
+    Part,
+    common_step,
+    note_continuations,
+    note_overrides,
+    note_single,
+    resampled,
+    tell,
 )
 from mdinsight.trajectories._topology import load_topology, topology_hash
 from mdinsight.trajectories._trajectories import Trajectories
@@ -45,21 +51,6 @@ log = logging.getLogger(__name__)
 _FEW = 4
 _WORTH_THREADS = 2e-3
 """Seconds that a file must take; one in an index takes less, and threads would wait for each other at each of its reads."""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One piece of one source, before the stride is chosen."""
-
-    source: Source
-    topology: mdtraj.Topology
-    piece: Piece
-    label: str
-
-    @property
-    def has_clock(self) -> bool:
-        """Whether the times of the file mean something."""
-        return self.piece.dt is not None or len(self.piece.frames) == 1
 
 
 def open(
@@ -139,16 +130,21 @@ def open(
     notes: list[str] = []
     entries = _once(resolve(paths, top), notes)
     tops = _Topologies()
-    parts: list[_Part] = []
+    parts: list[Part] = []
     for entry, source in zip(entries, _scan(entries, progress), strict=True):
         _check_frames(source, notes)
+        if len(entries) > 1:
+            _note_topology(entry, source, notes)
         _note_scan(source, step, notes)
         topology = tops.get(entry, source)
         pieces = cut(source.scan.times, _slice(source, start, stop), source.scan.time_error, source.scan.steps)
         parts += _parts(source, topology, pieces, step, notes)
-    _note_continuations(parts, notes)
-    strides = [stride if resample is None else _resampled(part, resample, step) for part in parts]
-    common = _common_step(parts, strides, step)
+    note_continuations(parts, notes)
+    if step is not None:
+        note_overrides(parts, step, notes)
+    strides = [stride if resample is None else resampled(part, resample, step) for part in parts]
+    note_single(parts, strides, f"stride={stride}" if resample is None else f"resample={resample!r}", notes)
+    common = common_step(parts, strides, step)
     trajectories = [
         Trajectory(
             part.source,
@@ -250,10 +246,15 @@ def _check_frames(source: Source, notes: list[str]) -> None:
     """Refuse a source without frames; tell what a damaged one lost."""
     scan, name = source.scan, source.path or source.label
     if scan.n_frames == 0:
-        why = f": it is {scan.damage.describe()}" if scan.damage else ""
+        why = "" if scan.damage is None else f": {_told_without_frames(scan.damage)}"
         raise TrajectoryError(f"{name} has no whole frame{why}; leave it out")
     if scan.damage is not None:
-        _tell(f"{name} is {scan.damage.describe()}", notes)
+        tell(f"{name} is {scan.damage.describe()}", notes)
+
+
+def _told_without_frames(damage: Damage) -> str:
+    detail = f" ({damage.detail})" if damage.detail else ""
+    return f"it is {damage.kind} from byte {damage.byte} on{detail}, {counted(damage.lost_bytes, 'byte')}"
 
 
 def _note_scan(source: Source, step: float | None, notes: list[str]) -> None:
@@ -263,6 +264,19 @@ def _note_scan(source: Source, step: float | None, notes: list[str]) -> None:
         notes.append(f"{name}: {scan.time_note}; give dt=")
     if scan.box_note:
         notes.append(f"{name}: {scan.box_note}")
+
+
+def _note_topology(entry: Entry, source: Source, notes: list[str]) -> None:
+    """A pattern may take the topology's file in; that of a trajectory with many frames may well be meant."""
+    given = Path(entry.top).expanduser() if isinstance(entry.top, (str, os.PathLike)) else None
+    if given is None or not isinstance(entry.item, Path) or source.scan.n_frames > 1 or not given.is_file():
+        return
+    if entry.item.samefile(given):
+        tell(
+            f"{entry.item} is the topology (top=) and among the paths, so it is a trajectory of one frame too; "
+            "leave it out of the paths if that is not meant",
+            notes,
+        )
 
 
 def _slice(source: Source, start: int, stop: int | None) -> range:
@@ -275,92 +289,25 @@ def _slice(source: Source, start: int, stop: int | None) -> range:
     return frames
 
 
-def _parts(source: Source, topology: mdtraj.Topology, found: Cut, step: float | None, notes: list[str]) -> list[_Part]:
+def _parts(source: Source, topology: mdtraj.Topology, found: Cut, step: float | None, notes: list[str]) -> list[Part]:
     name = source.path or source.label
     if found.no_clock and step is None:
-        _tell(f"{name}: all its frames have the same time, so its time step is not known; give dt=", notes)
+        tell(f"{name}: all its frames have the same time, so its time step is not known; give dt=", notes)
     if found.repeated:
         which = ", ".join(map(str, found.repeated[:5])) + (", ..." if len(found.repeated) > 5 else "")
-        _tell(
+        tell(
             f"{name}: {counted(len(found.repeated), 'frame')} with the time of the frame before left out (frame {which})",
             notes,
         )
     if found.breaks:
         also = f" and at {counted(len(found.breaks) - 1, 'more place')}" if len(found.breaks) > 1 else ""
-        _tell(f"{name}: {found.breaks[0].what}{also}; it is opened as {len(found.pieces)} trajectories", notes)
+        tell(f"{name}: {found.breaks[0].what}{also}; it is opened as {len(found.pieces)} trajectories", notes)
     if len(found.pieces) == 1:
-        return [_Part(source, topology, found.pieces[0], source.label)]
+        return [Part(source, topology, found.pieces[0], source.label)]
     return [
-        _Part(source, topology, piece, f"{source.label}[{piece.frames.start}:{piece.frames[-1] + 1}]")
+        Part(source, topology, piece, f"{source.label}[{piece.frames.start}:{piece.frames[-1] + 1}]")
         for piece in found.pieces
     ]
-
-
-def _resampled(part: _Part, resample: Any, step: float | None) -> int:
-    """The stride that brings a piece to the interval asked for."""
-    wanted = units.time(resample, "resample")
-    if len(part.piece.frames) == 1:
-        return 1
-    own = step if step is not None else part.piece.dt
-    if own is None:
-        raise LagError(f"resample={resample!r} needs the time step of {part.label}, which is not known; give dt=")
-    every = round(wanted / own)
-    if every < 1 or abs(wanted / own - every) > 1e-3 * every:
-        raise LagError(
-            f"resample={resample!r} is no multiple of the {units.format_time(own)} between the frames of {part.label}; "
-            f"the nearest is {units.format_time(max(1, every) * own)}"
-        )
-    return every
-
-
-def _common_step(parts: list[_Part], strides: list[int], step: float | None) -> float | None:
-    """The time between rows, the same for all.
-
-    Raises
-    ------
-    ParameterError
-        If two pieces have different ones.
-    """
-    if step is not None:
-        return step * max(strides)
-    many = [(part, every) for part, every in zip(parts, strides, strict=True) if len(part.piece.frames) > 1]
-    if not many:
-        return None
-    first, first_stride = max(many, key=lambda pair: len(pair[0].piece.frames))
-    reference = None if first.piece.dt is None else first.piece.dt * first_stride
-    for part, every in many:
-        own = None if part.piece.dt is None else part.piece.dt * every
-        if own is None and reference is None:
-            continue
-        if own is None or reference is None:
-            known, unknown = (first, part) if own is None else (part, first)
-            raise ParameterError(
-                f"{known.label} has a time step and {unknown.label} has none; give dt=, or open them apart"
-            )
-        slack = (part.piece.slack + first.piece.slack) * every
-        if abs(own - reference) > 1e-3 * reference + slack:
-            raise ParameterError(
-                f"{first.label} is saved every {units.format_time(reference, 6)}, "
-                f"{part.label} every {units.format_time(own, 6)}; give resample= with a multiple of both, or open them apart"
-            )
-    return reference
-
-
-def _note_continuations(parts: list[_Part], notes: list[str]) -> None:
-    """Tell where a file begins with the very time at which the one before it ends."""
-    found = []
-    for left, right in itertools.pairwise(parts):
-        before, after = left.source.scan.times, right.source.scan.times
-        if left.source is right.source or left.topology is not right.topology or before is None or after is None:
-            continue
-        last, first = before[left.piece.frames[-1]], after[right.piece.frames[0]]
-        if len(left.piece.frames) > 1 and last == first and first > before[left.piece.frames[0]]:
-            found.append(right.label)
-    if found:
-        some = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
-        notes.append(
-            f"{some}: begins at the time at which the file before it ends; if it continues that one, a frame counts twice"
-        )
 
 
 def _once(entries: list[Entry], notes: list[str]) -> list[Entry]:
@@ -370,7 +317,7 @@ def _once(entries: list[Entry], notes: list[str]) -> list[Entry]:
     for entry in entries:
         if isinstance(entry.item, Path):
             if entry.item.resolve() in seen:
-                _tell(f"{entry.item} is given twice; it is used once", notes)
+                tell(f"{entry.item} is given twice; it is used once", notes)
                 continue
             seen.add(entry.item.resolve())
         kept.append(entry)
@@ -381,8 +328,3 @@ def _positive(value: Any, name: str) -> int:
     if isinstance(value, bool) or (not isinstance(value, int) and not hasattr(value, "__index__")) or int(value) < 1:
         raise ParameterError(f"{name}={value!r} is no number of frames; give an int of at least 1")
     return int(value)
-
-
-def _tell(text: str, notes: list[str]) -> None:
-    notes.append(text)
-    warn_user(text, DataWarning)

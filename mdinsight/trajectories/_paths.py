@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import mdtraj
+import numpy as np
 
 from mdinsight.errors import ParameterError, TrajectoryError
+
+_LONGEST = 120
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,14 @@ def is_universe(item: Any) -> bool:
     return type(item).__module__.startswith("MDAnalysis") and type(item).__name__ == "Universe"
 
 
+def told(given: Any) -> str:
+    """How an error calls what was given: by its kind where its content would fill the screen."""
+    if isinstance(given, np.ndarray):
+        return f"an array of shape {given.shape}"
+    text = repr(given)
+    return text if len(text) <= _LONGEST and "\n" not in text else f"an object of type {type(given).__name__}"
+
+
 def natural(path: str) -> list[tuple[int, int, str]]:
     """A key that sorts numbers in names by their value."""
     return [(0, int(word), "") if word.isdigit() else (1, 0, word) for word in re.split(r"(\d+)", path) if word]
@@ -79,7 +90,7 @@ def _flatten(group: Any) -> list[Any]:
     if isinstance(group, mdtraj.Trajectory) or is_universe(group):
         return [group]
     raise ParameterError(
-        f"{group!r} is no trajectory; give a path, a glob, an mdtraj.Trajectory or an MDAnalysis Universe"
+        f"{told(group)} is no trajectory; give a path, a glob, an mdtraj.Trajectory or an MDAnalysis Universe"
     )
 
 

@@ -18,10 +18,12 @@ def summarize(items: Sequence[Trajectory], topologies: Sequence[mdtraj.Topology]
     """The text that printing a data set gives."""
     n_frames = sum(item.n_frames for item in items)
     dt = items[0].dt
-    lengths = "time step not known"
-    if dt is not None:
-        lengths = f"{format_time(dt)} apart, {format_time(sum(item.n_frames for item in items) * dt)} in all"
-    lines = [f"{counted(len(items), 'trajectory')}, {counted(n_frames, 'frame')}, {lengths}"]
+    lengths = ", time step not known"
+    if n_frames == len(items):
+        lengths = ""  # one frame is apart from nothing
+    elif dt is not None:
+        lengths = f", {format_time(dt)} apart, {format_time((n_frames - len(items)) * dt)} in all"
+    lines = [f"{counted(len(items), 'trajectory')}, {counted(n_frames, 'frame')}{lengths}"]
     for number, topology in enumerate(topologies):
         mine = [item for item in items if item.topology is topology]
         name = f"topology {number}: " if len(topologies) > 1 else ""
@@ -44,7 +46,7 @@ def _group(items: list[Trajectory]) -> str:
         files[0] if len(files) == 1 else f"{files[0]} ... {files[-1]}" if len(files) > 2 else f"{files[0]}, {files[1]}"
     )
     counts = sorted({item.n_frames for item in items})
-    frames = f"{counts[0]} frames" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} frames"
+    frames = counted(counts[0], "frame") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} frames"
     each = " each" if len(items) > 1 else ""
     what = counted(len(files), "file") if items[0].path else counted(len(files), "object")
     pieces = f" in {len(items)} pieces" if len(items) > len(files) else ""

@@ -17,6 +17,7 @@ import numpy as np
 
 from mdinsight.errors import MdinsightError, SelectionError, TopologyError, TrajectoryError
 from mdinsight.trajectories._formats import FORMATS, format_of
+from mdinsight.trajectories._paths import told
 
 Selection = str | Sequence[int] | np.ndarray | None
 """An mdtraj selection such as ``"name CA"``, atom indices, a mask of all atoms, or None for all atoms."""
@@ -40,11 +41,11 @@ def load_topology(source: Any) -> mdtraj.Topology:
         return source.topology
     if not isinstance(source, (str, os.PathLike)):
         raise TopologyError(
-            f"top={source!r} is no topology; give a path (.pdb, .prmtop, .psf, .gro, .cif, ...) or an mdtraj.Topology"
+            f"top={told(source)} is no topology; give a path (.pdb, .prmtop, .psf, .gro, .cif, ...) or an mdtraj.Topology"
         )
     path = Path(source).expanduser()
     if not path.exists():
-        raise TopologyError(f"the topology {path} does not exist")
+        raise TopologyError(f"the topology {path} does not exist (looked from {Path.cwd()}); check the path")
     if path.is_dir():
         raise TopologyError(f"the topology {path} is a folder; name the file in it")
     if path.stat().st_size == 0:

@@ -12,6 +12,7 @@ from mdinsight.errors import ParameterError, TopologyError
 from mdinsight.trajectories._summary import summarize
 from mdinsight.trajectories._topology import Selection
 from mdinsight.trajectories._trajectory import Chunk, Trajectory
+from mdinsight.words import counted
 
 
 class Trajectories(Sequence[Trajectory]):
@@ -44,7 +45,14 @@ class Trajectories(Sequence[Trajectory]):
     @overload
     def __getitem__(self, index: slice) -> Trajectories: ...
     def __getitem__(self, index: int | slice) -> Trajectory | Trajectories:
-        return Trajectories(self._items[index], self.notes) if isinstance(index, slice) else self._items[index]
+        if isinstance(index, slice):
+            return Trajectories(self._items[index], self.notes)
+        try:
+            return self._items[index]
+        except IndexError:
+            raise IndexError(
+                f"there is no trajectory {index}; this data set has {counted(len(self), 'trajectory')}, counted from 0"
+            ) from None
 
     def __len__(self) -> int:
         return len(self._items)
@@ -99,4 +107,4 @@ class Trajectories(Sequence[Trajectory]):
         self, index: int, frames: Sequence[int] | np.ndarray | slice | None = None, atoms: Selection = None
     ) -> mdtraj.Trajectory:
         """Rows of one trajectory; see :meth:`Trajectory.read`."""
-        return self._items[index].read(frames, atoms)
+        return self[index].read(frames, atoms)

@@ -16,6 +16,7 @@ from mdinsight.trajectories._formats import Frames
 from mdinsight.trajectories._formats._base import leave_out
 from mdinsight.trajectories._sources import Source
 from mdinsight.trajectories._topology import Selection, is_rising, select_atoms
+from mdinsight.words import counted
 
 _CHUNK_BYTES = 1 << 25
 _FARTHEST = 1e5
@@ -81,8 +82,9 @@ class Trajectory:
     def __repr__(self) -> str:
         from mdinsight.units import format_time
 
-        step = "" if self.dt is None else f", {format_time(self.dt)} apart"
-        return f"<Trajectory {self.label}: {self.n_frames} frames{step}, {self.n_atoms} atoms{', box' if self.has_box else ''}>"
+        step = "" if self.dt is None or self.n_frames == 1 else f", {format_time(self.dt)} apart"
+        frames, box = counted(self.n_frames, "frame"), ", box" if self.has_box else ""
+        return f"<Trajectory {self.label}: {frames}{step}, {self.n_atoms} atoms{box}>"
 
     @property
     def path(self) -> Path | None:

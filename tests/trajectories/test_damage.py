@@ -107,7 +107,7 @@ def test_torn_in_the_first_frame_has_no_frame(formats, top, tmp_path):
         source = formats / f"box{suffix}"
         cut = frame_begins(source)[1] - 60 if suffix != ".cif" else source.read_bytes().index(b"HETATM     20") + 30
         (tmp_path / f"first{suffix}").write_bytes(source.read_bytes()[:cut])
-        with pytest.raises(TrajectoryError, match=rf"first\{suffix} has no whole frame"):
+        with pytest.raises(TrajectoryError, match=rf"first\{suffix} has no whole frame(?!.* used)"):
             opened(tmp_path / f"first{suffix}", top)
 
 

@@ -52,7 +52,7 @@ def test_resample_brings_files_together(folder, top):
     files = [folder / "run-1.xtc", folder / "slow.xtc"]
     with pytest.raises(ParameterError) as caught:
         mdi.open(files, top=top)
-    assert str(caught.value).startswith("run-1.xtc is saved every 1 ps, slow.xtc every 2 ps; give resample=")
+    assert str(caught.value).startswith("run-1.xtc is saved every 1 ps, slow.xtc every 2 ps; give resample='2 ps'")
     trajs = mdi.open(files, top=top, resample="4 ps")
     assert trajs.dt == 4.0 and [traj.n_frames for traj in trajs] == [5, 10]
     with pytest.raises(LagError, match=r"resample='3 ps' is no multiple of the 2 ps between the frames of slow.xtc"):
@@ -63,14 +63,73 @@ def test_resample_brings_files_together(folder, top):
 
 def test_dt_is_given_or_overridden(formats, folder, top):
     assert mdi.open(formats / "plain.pdb", dt="2 ps").dt == 2.0
-    trajs = mdi.open(folder / "run-1.xtc", top=top, dt="0.5 ns", stride=2)
+    told = r"run-1\.xtc: its frames are 1 ps apart by its own times; dt= overrides them with 500 ps"
+    with pytest.warns(DataWarning, match=told):
+        trajs = mdi.open(folder / "run-1.xtc", top=top, dt="0.5 ns", stride=2)
     assert trajs.dt == 1000.0
     np.testing.assert_array_equal(trajs[0].read_chunk(1, 3).time, [1000.0, 2000.0])
-    assert mdi.open([folder / "run-1.xtc", folder / "slow.xtc"], top=top, dt=1.0).dt == 1.0
-    with pytest.raises(ParameterError, match=r"run-1\.xtc has a time step and plain\.pdb has none; give dt="):
+    assert len(trajs.notes) == 1 and mdi.open(folder / "run-1.xtc", top=top, dt=1.0005).notes == ()
+    with pytest.warns(DataWarning, match=r"slow\.xtc: its frames are 2 ps apart by its own times; dt="):
+        assert mdi.open([folder / "run-1.xtc", folder / "slow.xtc"], top=top, dt=1.0).dt == 1.0
+    with pytest.warns(DataWarning, match=r"run-1\.xtc: .* \(and so in 2 more files\)") as caught:
+        mdi.open([folder / "run-*.xtc", formats / "plain.pdb"], top=top, dt="2 ps")
+    assert len(caught) == 1
+    with pytest.raises(ParameterError, match=r"run-1\.xtc has a time step of 1 ps and plain\.pdb has none; give dt="):
         mdi.open([folder / "run-1.xtc", formats / "plain.pdb"], top=top)
     with pytest.raises(LagError, match="which is not known; give dt="):
         mdi.open(formats / "plain.pdb", resample="2 ps")
+
+
+def test_the_least_interval_that_fits_all_is_named(plain, top, tmp_path):
+    def saved(name, dt, n_frames=20):
+        mdtraj.Trajectory(plain.xyz[:n_frames], plain.topology, time=np.arange(n_frames, dtype=float) * dt).save_trr(
+            str(tmp_path / name)
+        )
+        return tmp_path / name
+
+    files = [saved("a.trr", 0.5), saved("b.trr", 0.75), saved("c.trr", 0.2)]
+    with pytest.raises(ParameterError, match="give resample='3 ps' or a multiple of it"):
+        mdi.open(files, top=top)
+    assert mdi.open(files, top=top, resample="3 ps").dt == 3.0
+    with pytest.raises(ParameterError, match=r"a\.trr is saved every 500 fs, b\.trr every 750 fs; .*'1\.5 ps'"):
+        mdi.open(files[:2], top=top, stride=3)
+    with pytest.raises(ParameterError, match="no resample= brings them together that leaves two frames of each"):
+        mdi.open([files[1], saved("d.trr", 0.5, 3)], top=top)
+
+
+def test_a_stride_that_leaves_one_frame_is_told_and_spans_nothing(folder, top):
+    files = [folder / "run-1.xtc", folder / "run-9.xtc"]
+    with pytest.warns(DataWarning, match=r"stride=20 leaves one frame of 2 of 2 trajectories \(.* has 20\)") as caught:
+        trajs = mdi.open(files, top=top, stride=20)
+    assert len(caught) == 1 and len(trajs.notes) == 1
+    assert str(trajs).splitlines()[0] == "2 trajectories, 2 frames"
+    assert "1 frame each" in str(trajs) and "run-1.xtc: 1 frame, 22 atoms" in repr(trajs[0])
+    assert (
+        str(mdi.open(files, top=top, stride=19)).splitlines()[0]
+        == "2 trajectories, 4 frames, 19 ps apart, 38 ps in all"
+    )
+    with pytest.warns(DataWarning, match="resample='30 ps' leaves one frame of 1 of 1 trajectory"):
+        mdi.open(files[0], top=top, resample="30 ps")
+    assert mdi.open(files[0], top=top, stop=1).notes == ()
+
+
+def test_a_trajectory_that_is_not_there_is_told(folder, top):
+    trajs = mdi.open(folder / "run-*.xtc", top=top)
+    for ask in (lambda: trajs[9], lambda: trajs.load(9)):
+        with pytest.raises(IndexError, match="no trajectory 9; this data set has 3 trajectories, counted from 0"):
+            ask()
+    assert trajs[-1].label == "run-10.xtc" and len(list(trajs)) == 3
+
+
+def test_a_topology_among_the_paths_is_told(folder, top, formats, monkeypatch):
+    shutil.copy(top, folder / "z.pdb")
+    for path in (folder / "[rz]*-*.xtc", folder / "z.pdb"):
+        assert mdi.open(path, top=folder / "z.pdb", dt=1.0).notes == ()
+    monkeypatch.chdir(folder)
+    with pytest.warns(DataWarning, match=r"z\.pdb is the topology \(top=\) and among the paths") as caught:
+        trajs = mdi.open([str(folder / "run*"), folder / "z.pdb"], top="z.pdb")
+    assert len(caught) == len(trajs.notes) == 1 and len(trajs) == 4
+    assert mdi.open([formats / "plain.h5", formats / "box.h5"], top=formats / "plain.h5").notes == ()
 
 
 def test_several_topologies(folder, top, water, tmp_path):
@@ -84,7 +143,7 @@ def test_several_topologies(folder, top, water, tmp_path):
     with pytest.raises(TopologyError, match="different numbers of atoms"):
         _ = trajs.n_atoms
     text = str(trajs)
-    assert text.splitlines()[0] == "4 trajectories, 64 frames, 1 ps apart, 64 ps in all"
+    assert text.splitlines()[0] == "4 trajectories, 64 frames, 1 ps apart, 60 ps in all"
     assert "topology 0: 22 atoms, 3 residues (ACE ALA NME)" in text
     assert "run-1.xtc ... run-10.xtc: 3 files, XTC, 20 frames each, no box" in text
     assert "water.xtc: 1 file, XTC, 4 frames, box" in text
@@ -205,7 +264,9 @@ def test_wrong_paths(folder, top, tmp_path):
     refused(FormatError, "it has no suffix", tmp_path / "nosuffix", top)
     refused(ParameterError, "no trajectory was given", [], top)
     refused(ParameterError, "empty list", [[]], top)
-    refused(ParameterError, "is no trajectory; give a path", 3, top)
+    refused(ParameterError, "^3 is no trajectory; give a path", 3, top)
+    refused(ParameterError, r"^an array of shape \(9, 22, 3\) is no trajectory", np.zeros((9, 22, 3)), top)
+    refused(ParameterError, "^an object of type dict is no trajectory", dict.fromkeys(range(999)), top)
 
 
 @pytest.mark.parametrize("suffix", [".xtc", ".trr", ".dcd", ".nc", ".h5", ".h5md", ".lammpstrj", ".pdb", ".cif"])
@@ -219,7 +280,10 @@ def test_wrong_topologies(folder, top, water, tmp_path):
     water[0].save_pdb(str(tmp_path / "water.pdb"))
     refused(TopologyError, r"run-1\.xtc has 22 atoms, .*water\.pdb has 900", run, tmp_path / "water.pdb")
     refused(TopologyError, r"run-1\.xtc \(XTC\) carries no topology; give its topology file", run)
-    refused(TopologyError, r"absent\.pdb does not exist", run, tmp_path / "absent.pdb")
+    refused(
+        TopologyError, r"absent\.pdb does not exist \(looked from .*\); check the path", run, tmp_path / "absent.pdb"
+    )
+    refused(TopologyError, r"top=an array of shape \(4, 3\) is no topology", run, np.zeros((4, 3)))
     refused(TopologyError, r"is a folder", run, tmp_path)
     (tmp_path / "empty.pdb").touch()
     refused(TopologyError, r"empty\.pdb is empty", run, tmp_path / "empty.pdb")
