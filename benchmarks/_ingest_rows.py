@@ -10,7 +10,7 @@ from _ingest_data import again
 from _ingest_table import Bench, Job, Rival, Row, size
 
 TICA = "files to TICA, 300 features"
-WITH_INTERVALS = f"{TICA}, with intervals"
+WITH_INTERVALS = f"{TICA} with intervals"
 
 
 def distance_rows(bench: Bench) -> None:

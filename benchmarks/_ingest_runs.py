@@ -138,7 +138,8 @@ def touch(files: list[str]) -> float:
 
 
 def limits(files: data.Files) -> dict[str, float]:
-    """Bytes per second of the disk, of the file cache and of memory, on one core."""
+    """Bytes per second of the disk, of the file cache and of memory, on one core; of memory also when it is first used."""
+    first, again = _filled(), max(_filled() for _ in range(3))
     forget(files.xtc)
     disk = touch(files.xtc)
     cached = max(touch(files.xtc) for _ in range(3))
@@ -150,7 +151,14 @@ def limits(files: data.Files) -> dict[str, float]:
         start = time.perf_counter()
         np.copyto(other, block)
         seconds.append(time.perf_counter() - start)
-    return {"disk": disk, "cached": cached, "memory": block.nbytes / min(seconds)}
+    return {"disk": disk, "cached": cached, "memory": block.nbytes / min(seconds), "first": first, "again": again}
+
+
+def _filled() -> float:
+    """Bytes per second of filling 1 GB of new memory."""
+    start = time.perf_counter()
+    block = np.ones(1 << 28, np.float32)
+    return block.nbytes / (time.perf_counter() - start)
 
 
 def difference(ours: Timed, theirs: Timed) -> str:

@@ -29,8 +29,9 @@ of TICA, so it is fitted without; with "with intervals", as in the rows of the c
 The script stops where numbers differ by more than 1e-6 (features) or a part in 10,000 (timescales)."""
 LIMITS = """\
 Limits of this machine, one core: files from the disk {disk:.2g} GB/s, from the file cache {cached:.2g} GB/s, memory copied at
-{memory:.2g} GB/s. "Speed" is mdinsight's, per second; its MB are those bytes of the files that hold the atoms needed, in brackets
-their share of the file cache's speed (or of the disk's)."""
+{memory:.2g} GB/s, new memory filled at {again:.2g} GB/s, and at {first:.2g} GB/s where no process had it for a while.
+"Speed" is mdinsight's, per second; its MB are those bytes of the files that hold the atoms needed, in brackets their share of
+the file cache's speed (or of the disk's)."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Bench:
 
     def head(self, quick: bool, no_pyemma: str) -> None:
         """What was measured, with what, on what."""
-        disk, cached, memory = (self.limits[name] / 1e9 for name in ("disk", "cached", "memory"))
+        limits = {name: value / 1e9 for name, value in self.limits.items()}
         print("# Ingest: from trajectory files to a model\n")
         machine = f"{cpu()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
         ours = f"mdinsight {version('mdinsight')}, numba {version('numba')}"
@@ -164,7 +165,7 @@ class Bench:
             print("**`--quick`: small data, where the work before the first frame counts as much as the frames.**\n")
         print(describe(self.files) + "\n")
         print(HOW.format(turns=self.runner.turns) + "\n")
-        print(LIMITS.format(disk=disk, cached=cached, memory=memory) + "\n")
+        print(LIMITS.format(**limits) + "\n")
         if no_pyemma:
             print(f"PyEMMA could not be installed ({no_pyemma}); its rows are missing.\n")
 

@@ -77,7 +77,7 @@ def write(bench: Bench, chosen: list[str]) -> None:
     for name, row in rows.AGAINST_OTHERS.items():
         if name in chosen:
             row(bench)
-    peaks = [f"{what}: {peak:.0f} MB" for what, peak in bench.memory.items() if what.startswith(rows.TICA)]
+    peaks = [f"{what}: {peak:.0f} MB" for what, peak in bench.memory.items() if what.startswith(f"{rows.TICA}, ")]
     if peaks:
         print(f"\nPeak memory of the rivals ({'; '.join(peaks)}).")
     if not set(chosen).isdisjoint(rows.AGAINST_ITSELF):
