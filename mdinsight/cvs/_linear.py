@@ -241,6 +241,10 @@ class TICA(LinearEstimator):
     timescales are :math:`-\tau/\ln\lambda`. Perez-Hernandez et al., J. Chem. Phys. 139, 015102 (2013),
     doi 10.1063/1.4811489. Equal to deeptime's to rounding.
 
+    Modes are sorted by the magnitude of the eigenvalue, as in deeptime, so one with a negative eigenvalue may stand before a
+    slow one: its values alternate from one lag to the next, by a fast oscillation or by noise in short data. Its timescale
+    is "not determined", and the model's verdicts name it.
+
     Parameters
     ----------
     lag

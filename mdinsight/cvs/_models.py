@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 from mdinsight import units
 from mdinsight.cvs._columns import check_columns
 from mdinsight.cvs._explain import Explanation, explain
+from mdinsight.cvs._verdicts import verdicts_of
 from mdinsight.errors import ParameterError
 from mdinsight.passes import Collected, until_whole
 from mdinsight.records import Model
@@ -250,41 +251,11 @@ class CVModel(Model):
         return score_cv(self.estimator(), X, folds=folds, lag=lag, seed=seed)
 
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Whether the lag resolves the slowest coordinate, and whether the data are long enough for its interval."""
-        if self.lag == 0:
-            return ()
-        slowest = self.timescales(1)
-        t = float(slowest.value[0])
-        lag = self.lag * (self.dt or 1.0)
-        block = self.block_frames * (self.dt or 1.0)
-        form = units.format_time if self.dt else (lambda frames: f"{frames:.3g} frames")
-        if not np.isfinite(t):
-            return (
-                Verdict(
-                    "slow coordinate",
-                    False,
-                    f"the slowest eigenvalue at a lag of {form(lag)} is {self.eigenvalues[0]:.3g}: "
-                    "nothing in these columns is slow",
-                    "Take a shorter lag or other features",
-                ),
-            )
-        return (
-            Verdict(
-                "lag against timescale",
-                t > lag,
-                f"the slowest timescale is {slowest}, the lag {form(lag)}",
-                "The lag is longer than the process; take a shorter lag",
-            ),
-            Verdict(
-                "length of the data",
-                bool(block >= 3 * t),
-                f"the interval comes from {len(self.samples)} resamplings of pieces of about {form(block)}; "
-                f"the slowest timescale is {form(t)}",
-                "The pieces hardly hold the slowest process, so its interval is too narrow, and where they do not start "
-                "in equilibrium its timescale is too short; longer trajectories are needed",
-            ),
-            *self._resampled(slowest),
-        )
+        """Whether there are enough data for the columns, whether they are long enough, and whether the lag resolves what is slow.
+
+        Of fewer than ten pairs of frames a column nothing else is said, nor of an interval where there is none (``samples``).
+        """
+        return verdicts_of(self) if self.lag else ()
 
     def _refuse_given(self, what: str) -> None:
         if self.given:
@@ -292,18 +263,6 @@ class CVModel(Model):
                 f"this {self.kind} coordinate was given, not fitted, so it has no {what}; "
                 "fit cvs.TICA(lag) on model.transform(X) to see how slow it is"
             )
-
-    def _resampled(self, slowest: Estimate) -> tuple[Verdict, ...]:
-        if not np.isfinite(slowest.low[0]):
-            return ()
-        return (
-            Verdict(
-                "visits to the slow process",
-                bool(slowest.low[0] > 0.2 * slowest.value[0]),
-                f"resampled data let its timescale lie between {slowest.low[0]:.3g} and {slowest.high[0]:.3g} {slowest.unit}",
-                "Some resamplings hardly hold it, so it rests on few trajectories; take more that visit it",
-            ),
-        )
 
     def summary(self) -> str:
         """A few lines: what it is, its timescales, whether they hold."""
