@@ -243,12 +243,20 @@ class CVModel(Model):
         return getattr(cvs, self.kind.split()[0])(**self.settings)
 
     def score_cv(
-        self, X: TimeSeries | np.ndarray | Sequence[np.ndarray], folds: int = 5, lag: Any = None, seed: int = 0
+        self, X: Rows | np.ndarray | Sequence[np.ndarray], folds: int = 5, lag: Any = None, seed: int = 0
     ) -> Score:
-        """Cross-validated VAMP-2 score of the estimator that made this model; see :func:`mdinsight.cvs.score_cv`."""
+        """Cross-validated VAMP-2 score of the estimator that made this model; see :func:`mdinsight.cvs.score_cv`.
+
+        Raises
+        ------
+        SelectionError
+            If the columns are not those that the model was fitted on; the message names which.
+        """
         from mdinsight.cvs._scoring import score_cv
 
-        return score_cv(self.estimator(), X, folds=folds, lag=lag, seed=seed)
+        estimator, series = self.estimator(), as_rows(X)
+        self.check_columns(series)
+        return score_cv(estimator, series, folds=folds, lag=lag, seed=seed)
 
     def verdicts(self) -> tuple[Verdict, ...]:
         """Whether there are enough data for the columns, whether they are long enough, and whether the lag resolves what is slow.

@@ -11,7 +11,7 @@ from deeptime.decomposition import VAMP as DeeptimeVAMP
 from mdinsight import cvs
 from mdinsight.cvs._blocks import make_folds, take_blocks
 from mdinsight.cvs._scoring import model_score, standard_error
-from mdinsight.errors import LagError, ParameterError, StatisticsWarning
+from mdinsight.errors import LagError, ParameterError, SelectionError, StatisticsWarning
 
 
 def deeptime_covariance(series, lag, reversible):
@@ -70,6 +70,18 @@ def test_a_model_scores_itself(named):
     fitted = cvs.TICA("8 ps", dim=2).fit(named)
     assert fitted.model.score_cv(named, folds=3) == cvs.score_cv(cvs.TICA("8 ps", dim=2), named, folds=3)
     assert fitted.model.score_cv(named, folds=3, lag="20 ps").lag == 10
+
+
+def test_a_model_does_not_score_other_columns(named):
+    models = [cvs.TICA(4, dim=1).fit(named).model]
+    models.append(cvs.VAMPNet(4, dim=1, seeds=1, epochs=1, layers=(4,)).fit(named).model)
+    for model in models:
+        for other in (named.select("*phi*", "d*"), named[0][:, :2]):
+            with pytest.raises(SelectionError) as transformed:
+                model.transform(other)
+            with pytest.raises(SelectionError) as scored:
+                model.score_cv(other)
+            assert str(scored.value) == str(transformed.value)
 
 
 def test_pca_is_scored_at_a_given_lag(named):

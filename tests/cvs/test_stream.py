@@ -14,7 +14,7 @@ from sklearn.base import clone
 import mdinsight as mdi
 from mdinsight.cvs import PCA, TICA, VAMP, VAMPNet, _linear, fit_together
 from mdinsight.cvs._decompose import Modes
-from mdinsight.errors import ParameterError
+from mdinsight.errors import ParameterError, SelectionError
 from mdinsight.features import Distances, Function, Torsions
 from mdinsight.states import KMeans
 
@@ -199,6 +199,10 @@ def test_a_stream_is_transformed_and_scored(trajs, memory):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
     ours, theirs = model.score_cv(stream, folds=3), model.score_cv(memory, folds=3)
     np.testing.assert_allclose(ours.test_folds, theirs.test_folds, rtol=1e-9)
+    with pytest.raises(
+        SelectionError, match="the columns of the data are not those that this TICA model was fitted on"
+    ):
+        model.score_cv(TORSIONS.stream(trajs, cache=False), folds=3)
     pca = mdi.cvs.score_cv(PCA(), stream, folds=3, lag=20)
     np.testing.assert_allclose(pca.test_folds, mdi.cvs.score_cv(PCA(), memory, folds=3, lag=20).test_folds, rtol=1e-9)
 
