@@ -93,6 +93,7 @@ class Cache:
     def __init__(self, path: str | os.PathLike[str] | None = None, limit: int | None = None) -> None:
         self.folder = _versioned(Path(path) if path is not None else cache_folder())
         self.limit = cache_limit() if limit is None else limit
+        self._remedy = "give cache=" if path is not None else "set MDINSIGHT_CACHE to"
         self._broken = self._full = self._written = False
 
     def file(self, key: str) -> Path:
@@ -160,7 +161,7 @@ class Cache:
     def give_up(self, error: OSError) -> None:
         """Say once that nothing more is kept, and why."""
         if not self._broken:
-            text = f"results are not cached: {error}; set MDINSIGHT_CACHE to a folder that can be written"
+            text = f"results are not cached: {error}; {self._remedy} a folder that can be written"
             warn_user(text, CacheWarning)
         self._broken = True
 
@@ -177,7 +178,7 @@ class Cache:
             with suppress(OSError):
                 free = shutil.disk_usage(_existing(self.folder)).free
                 if size + _SPARE > free:
-                    reason = f"the disk of {self.folder} has {_told(free)} left; set MDINSIGHT_CACHE to another disk"
+                    reason = f"the disk of {self.folder} has {_told(free)} left; {self._remedy} a folder on another"
         if reason and not quiet and not self._full and self.limit > 0:  # of 0, who set it knows
             self._full = True
             text = f"features of {_told(size)} are not cached, and are computed anew in each pass: {reason}"

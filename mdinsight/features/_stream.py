@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -21,7 +22,7 @@ from mdinsight.features._function import Function
 from mdinsight.features._tasks import Done, FeatureSet, Job, Plan, Union, compute, run_jobs, run_jobs_elsewhere
 from mdinsight.parallel import Parcel, Workers, held_to, one_thread, ordered_map
 from mdinsight.passes import Consumer, Piece, Shortened, grid, rows_of_a_piece
-from mdinsight.progress import Progress, track
+from mdinsight.progress import Progress, check_progress, track
 from mdinsight.series import Column, Rows, TimeSeries
 from mdinsight.trajectories import Trajectory, topology_hash
 from mdinsight.words import counted
@@ -30,6 +31,9 @@ _NOT_IN_MEMORY = (
     "the rows of a stream are not in memory: take rows(trajectory, start, stop), go through iter_chunks(), or load() them all; "
     "lengths, n_frames and n_columns tell how many there are"
 )
+
+_NO_FOLDERS = ("", "true", "false", "none")
+"""What somebody writes who means no folder of this name; of one that is really called so ``./none`` can be given."""
 
 
 class FeatureStream(Rows):
@@ -173,6 +177,7 @@ def streams(
     progress: Progress = False,
 ) -> list[FeatureStream]:
     """Streams of several feature sets over the same trajectories, which one pass can feed (see :func:`sweep`)."""
+    check_progress(progress)
     files = Files.of(trajs, workers, None, progress, "stream")
     made: dict[str, FeatureStream] = {}
     for definition in definitions:
@@ -344,6 +349,7 @@ def leaves_the_process(workers: Workers) -> bool:
 
 def open_cache(definition: Definition, cache: bool | str | Path) -> Cache | None:
     """The cache that a user asked for, None for none, or where the features cannot be identified."""
+    folder = _folder(cache)
     if cache is False:
         return None
     if not definition.cacheable:
@@ -353,7 +359,19 @@ def open_cache(definition: Definition, cache: bool | str | Path) -> Cache | None
             CacheWarning,
         )
         return None
-    return Cache(None if cache is True else Path(cache).absolute())
+    return Cache(folder)
+
+
+def _folder(cache: Any) -> Path | None:
+    """The folder of a cache that was given, None where none was named."""
+    if isinstance(cache, bool):
+        return None
+    meant = not (isinstance(cache, str) and cache.strip().lower() in _NO_FOLDERS)
+    if not isinstance(cache, (str, os.PathLike)) or not meant:
+        raise ParameterError(
+            f"cache={cache!r} is no folder; give True (the user's cache folder), False (none) or a folder"
+        )
+    return Path(cache).absolute()
 
 
 def _bound_to_each(definition: Definition, trajectories: Sequence[Trajectory]) -> list[Bound]:

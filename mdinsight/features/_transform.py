@@ -14,7 +14,7 @@ from mdinsight.features._files import Files
 from mdinsight.features._stream import FeatureStream, leaves_the_process, open_cache
 from mdinsight.parallel import Workers, cores, ordered_map
 from mdinsight.passes import Collected, Shortened
-from mdinsight.progress import Progress
+from mdinsight.progress import Progress, check_progress
 from mdinsight.series import TimeSeries
 
 _WORTH_THREADS = 1 << 24
@@ -30,6 +30,7 @@ def transform(
     progress: Progress = False,
 ) -> TimeSeries:
     """See :meth:`mdinsight.features.Definition.transform`."""
+    check_progress(progress)
     files = Files.of(trajs, workers, chunk, progress, "transform")
     return load(FeatureStream(definition, files, open_cache(definition, cache)))
 

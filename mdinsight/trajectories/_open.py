@@ -20,7 +20,7 @@ from mdinsight.errors import (
     TrajectoryError,
 )
 from mdinsight.parallel import cores, ordered_map
-from mdinsight.progress import Progress, track
+from mdinsight.progress import Progress, check_progress, track
 from mdinsight.trajectories._formats import format_of
 from mdinsight.trajectories._formats._base import Damage
 from mdinsight.trajectories._paths import Entry, is_universe, labels, resolve
@@ -116,6 +116,7 @@ def open(
     only (LAMMPS ``BOX BOUNDS pp pp ff``, H5MD's ``boundary``), its vectors in the others are made so long (at least
     1000 nm) that nothing is wrapped there.
     """
+    check_progress(progress)
     stride = _positive(stride, "stride")
     for name, value in (("start", start), ("stop", stop)):
         if isinstance(value, bool) or not (hasattr(value, "__index__") or (name == "stop" and value is None)):
