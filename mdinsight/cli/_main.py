@@ -58,16 +58,18 @@ for _command in (sample, status, verify, report):
 
 _files = click.argument("files", nargs=-1, required=True)
 _top = click.option("--top", help="Topology (PDB, GRO, prmtop, ...), where the trajectories hold none.")
+_dt = click.option("--dt", metavar="TIME", help="Time between frames, where the files do not say.")
 
 
 @main.command()
 @_files
 @_top
-def info(files: tuple[str, ...], top: str | None) -> None:
+@_dt
+def info(files: tuple[str, ...], top: str | None, dt: str | None) -> None:
     """Say what trajectories hold: frames, time step, box, gaps, torn ends. Reads no coordinates."""
     from mdinsight.trajectories import open
 
-    click.echo(str(open(list(files), top=top)))
+    click.echo(str(open(list(files), top=top, dt=dt)))
 
 
 @main.command()
@@ -94,7 +96,7 @@ def info(files: tuple[str, ...], top: str | None) -> None:
 @click.option("--stop", type=int, help="Frame of each file to stop before.")
 @click.option("--stride", type=int, help="Take every n-th frame.")
 @click.option("--resample", metavar="TIME", help="One saving interval for files that have different ones.")
-@click.option("--dt", metavar="TIME", help="Time between frames, where the files do not say.")
+@_dt
 @click.option("--seed", type=int, help="Seed of everything random.  [default: 7]")
 @click.option("--workers", type=int, help="Threads.  [default: one a core]")
 @click.option("--quiet", is_flag=True, help="No progress.")

@@ -98,6 +98,19 @@ def test_info_tells_what_the_files_hold(examples, tmp_path):
     assert result.returncode == 0
     trajs = mdi.open(examples / "ala2/*.xtc", top=examples / "ala2/top.pdb")
     assert f"{trajs.n_frames} frames" in result.stdout and "ACE ALA NME" in result.stdout
+    mixed = [
+        "info",
+        examples / "formats/box.xtc",
+        examples / "formats/plain.pdb",
+        "--top",
+        examples / "formats/top.pdb",
+    ]
+    result = mdinsight(*mixed, cwd=tmp_path)
+    assert (
+        result.returncode == 2 and "box.xtc has a time step of 2 ps and plain.pdb has none; give dt=" in result.stderr
+    )
+    result = mdinsight(*mixed, "--dt", "2 ps", cwd=tmp_path)
+    assert result.returncode == 0 and "40 frames, 2 ps apart" in result.stdout
 
 
 BAD = [
