@@ -80,7 +80,7 @@ def open(
         Take these frames of each file, as in a slice, before the stride.
     dt
         Time between the frames of a file, before the stride, where the file does not tell it or tells it wrong; a number
-        is ps.
+        is ps. Where it overrides another one that a file tells, a warning says so.
     resample
         Take frames of each file so far apart (a multiple of its saving interval), e.g. ``"10 ps"``; for files with
         different saving intervals.
