@@ -144,5 +144,6 @@ def note_continuations(parts: list[Part], notes: list[str]) -> None:
 
 
 def tell(text: str, notes: list[str]) -> None:
+    """Note something about the data, and warn of it."""
     notes.append(text)
     warn_user(text, DataWarning)
